@@ -1,0 +1,1 @@
+"""What the stack does with questions of known difficulty and known answers."""

@@ -1,0 +1,1 @@
+"""Which models exist, where their weights come from, and which version takes traffic."""

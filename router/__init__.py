@@ -1,0 +1,1 @@
+"""The triage desk: one OpenAI-compatible address that chooses the model for each query."""

@@ -1,0 +1,1 @@
+"""The pools: real vLLM engines, each its own process under a Ray Serve replica."""
