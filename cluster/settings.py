@@ -18,7 +18,7 @@ EngineArg = str | int | float | bool | list[str]
 class Closed(BaseModel):
     """No unknown keys, no changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class HubSource(Closed):
@@ -86,9 +86,13 @@ class Pool(Closed):
 
     model: Name
     engines: int = Field(default=1, ge=1, le=64)
-    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: gpu where the gpu build of vLLM is.")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="auto: gpu where the gpu build of vLLM is."
+    )
     gpus_per_engine: int = Field(default=1, ge=1, description="On a GPU; also the tensor-parallel size.")
-    memory_bytes: int = Field(gt=0, description="Resident memory to expect of one engine, for the check before a start.")
+    memory_bytes: int = Field(
+        gt=0, description="Resident memory to expect of one engine, for the check before a start."
+    )
     # 1 GiB holds 16 requests of 2,000 tokens of a 1.5B model; an engine on a CPU must share the machine's memory.
     cpu_kv_cache_gib: int = Field(default=1, ge=1)
     # Two OpenMP threads an engine on a busy two-core machine cost 6 to 10 times the throughput.

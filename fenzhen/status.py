@@ -1,0 +1,117 @@
+"""`fenzhen status`: what runs, how it is, and what it costs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import psutil
+from rich.console import Group
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from cluster.stack_state import StackState, processes_below, read_state
+from fenzhen.options import config_options, json_option, load
+from fenzhen.output import Output
+
+_TIMEOUT_S = 3.0
+_STYLES = {"ready": "green", "starting": "yellow", "restarting": "bold red", "draining": "yellow"}
+
+
+@click.command()
+@config_options
+@json_option
+def status(config: Path | None, profile_name: str | None, as_json: bool) -> int:
+    """Show what runs and how it is.
+
+    Exit code 0: everything is ready, 3: it is not (or nothing runs).
+    """
+    settings, _ = load(config, profile_name)
+    output = Output(as_json)
+    state = read_state(settings.site.state_dir)
+    if state is None or not state.is_alive:
+        last = f" The last one: {state.phase}, {state.message}." if state is not None else ""
+        output.result({"status": "not running"}, Text(f"Nothing is running; `fenzhen up` starts it.{last}"))
+        return 3
+    document = _document(state)
+    output.result(document, _view(document))
+    return 0 if document["status"] == "ready" else 3
+
+
+def _document(state: StackState) -> dict[str, Any]:
+    readiness = _readiness(state.base_url)
+    engines = [
+        {
+            "model": endpoint.model,
+            "state": endpoint.state,
+            "detail": endpoint.detail,
+            "restarts": endpoint.restarts,
+            "base_url": endpoint.base_url,
+            "pid": endpoint.pid,
+            "memory_bytes": _memory_bytes(endpoint.pid) if endpoint.pid is not None else 0,
+            "weights": state.models.get(endpoint.model, ""),
+        }
+        for endpoint in state.endpoints
+    ]
+    return {
+        "status": "ready" if state.phase == "ready" and all(e["state"] == "ready" for e in engines) else state.phase,
+        "message": state.message,
+        "base_url": f"{state.base_url}/v1",
+        "router": readiness,
+        "configuration": state.settings_from,
+        "supervisor_pid": state.pid,
+        "engines": engines,
+        "memory_bytes": _memory_bytes(state.pid),
+        "processes": len(processes_below(state.pid)) + 1,
+        "log_dir": str(state.log_dir),
+    }
+
+
+def _readiness(base_url: str) -> str:
+    """What the router says of itself."""
+    try:
+        return str(httpx.get(f"{base_url}/readyz", timeout=_TIMEOUT_S).json()["status"])
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return f"does not answer ({type(error).__name__})"
+
+
+def _memory_bytes(pid: int) -> int:
+    """Resident memory of a process and all below it. Pages that two share count twice."""
+    total = 0
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _view(document: dict[str, Any]) -> Group:
+    engines = Table(box=None, pad_edge=False)
+    for title in ("model", "state", "detail", "restarts", "memory", "address"):
+        engines.add_column(title, justify="right" if title in ("restarts", "memory") else "left", overflow="fold")
+    for engine in document["engines"]:
+        engines.add_row(
+            engine["model"],
+            Text(engine["state"], style=_STYLES.get(engine["state"], "")),
+            engine["detail"],
+            str(engine["restarts"]),
+            decimal(engine["memory_bytes"]),
+            engine["base_url"],
+        )
+    weights = [Text(f"  {engine['model']}: {engine['weights']}") for engine in document["engines"]]
+    return Group(
+        Text(f"{document['status']}: {document['message']}"),
+        Text(f"address  {document['base_url']} (router: {document['router']})"),
+        Text(f"memory   {decimal(document['memory_bytes'])} in {document['processes']} processes"),
+        Text(f"logs     {document['log_dir']}\n"),
+        engines,
+        Text("\nweights"),
+        *weights,
+    )

@@ -1,0 +1,175 @@
+"""The process that owns a running stack: starts Ray and the parts in order, keeps its state file, stops in reverse.
+
+`fenzhen up` starts it as `python -m fenzhen.supervisor PLAN`; it ends on SIGTERM (or SIGINT), or when a start fails.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.directory import Directory, Table
+from cluster.errors import FenzhenError, Unavailable, UserError
+from cluster.ray_directory import start_directory
+from cluster.ray_runtime import RayRuntime
+from cluster.settings import Settings
+from cluster.stack_state import Phase, StackState, own_start_s, processes_below, write_state
+from fenzhen.app import ROUTER, build_parts, pool_part_name
+
+# Long enough to be idle, short enough that the state file is never older than this.
+_READ_TIMEOUT_S = 2.0
+
+_log = logging.getLogger("fenzhen.supervisor")
+
+
+class Plan(BaseModel):
+    """What `up` hands over, as a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: Settings
+    settings_from: str
+    folders: dict[str, Path]
+    origins: dict[str, str]
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the supervisor and the engines write."""
+        return self.settings.site.state_dir / "logs"
+
+
+class Supervisor:
+    """Runs one plan from start to stop."""
+
+    def __init__(self, plan: Plan, runtime: RayRuntime) -> None:
+        self._plan = plan
+        self._runtime = runtime
+        self._table = Table(-1, ())
+        self._phase: Phase = "ray"
+        self._message = ""
+        self._started_s = own_start_s()
+
+    async def run(self) -> int:
+        """Start, watch until told to stop by SIGTERM or SIGINT, stop. Returns the exit status."""
+        status = 0
+        is_told_to_stop = asyncio.Event()
+        _on_signals(is_told_to_stop)
+        try:
+            await self._start_and_watch(is_told_to_stop)
+        except FenzhenError as error:
+            _log.exception("the stack cannot go on")
+            self._say("failed", str(error))
+            status = 3
+        last_words = self._phase == "failed"
+        await asyncio.to_thread(self._stop, keep_message=last_words)
+        return status
+
+    async def _start_and_watch(self, is_told_to_stop: asyncio.Event) -> None:
+        settings = self._plan.settings
+        self._say("ray", "starting Ray")
+        await asyncio.to_thread(self._runtime.start, settings.site)
+        # Ray puts a handler of its own over SIGTERM, which would end this process in the middle of its stop.
+        _on_signals(is_told_to_stop)
+        directory = await asyncio.to_thread(start_directory)
+        self._say("parts", "starting the router and the engines")
+        parts = build_parts(settings, self._plan.folders, self._plan.log_dir, directory)
+        await asyncio.to_thread(self._runtime.deploy, parts)
+        self._say("engines", "waiting for the engines")
+        watching = asyncio.create_task(self._watch(directory))
+        waiting = asyncio.create_task(is_told_to_stop.wait())
+        done, _ = await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, waiting):
+            task.cancel()
+        if watching in done:
+            watching.result()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+    async def _watch(self, directory: Directory) -> None:
+        """Write down each change. Raises Unavailable if a part cannot be started at all."""
+        expected = sum(pool.engines for pool in self._plan.settings.pools)
+        while True:
+            try:
+                self._table = await directory.read(self._table.version, _READ_TIMEOUT_S)
+            except Unavailable as error:
+                _log.warning("%s", error)
+                await asyncio.sleep(_READ_TIMEOUT_S)
+                continue
+            problems = await asyncio.to_thread(self._runtime.problems)
+            for name, message in problems.items():
+                _log.error("%s: %s", name, message)
+                if self._phase == "engines":
+                    raise Unavailable(f"{name} could not be started: {message}")
+            ready = sum(endpoint.state == "ready" for endpoint in self._table.endpoints)
+            if ready == expected:
+                self._say("ready", "every engine answers")
+            elif self._phase == "ready":
+                self._say("ready", f"{ready} of {expected} engines answer")
+            else:
+                self._say("engines", f"{ready} of {expected} engines are ready")
+
+    def _stop(self, *, keep_message: bool) -> None:
+        """The router first, so that it answers what is in flight while the engines still can."""
+        for name in (ROUTER, *(pool_part_name(pool.model) for pool in self._plan.settings.pools)):
+            if not keep_message:
+                self._say("stopping", f"stopping {name}")
+            with contextlib.suppress(Exception):
+                # A part that never came to be cannot be stopped; the log has why, and Ray's own stop follows.
+                self._runtime.stop_part(name)
+        if not keep_message:
+            self._say("stopping", "stopping Ray")
+        self._runtime.stop()
+        if not keep_message:
+            self._say("stopped", "everything has stopped")
+
+    def _say(self, phase: Phase, message: str) -> None:
+        if (phase, message) != (self._phase, self._message):
+            _log.info("%s: %s", phase, message)
+        self._phase, self._message = phase, message
+        router = self._plan.settings.router
+        write_state(
+            self._plan.settings.site.state_dir,
+            StackState(
+                pid=os.getpid(),
+                pid_started_s=self._started_s,
+                phase=phase,
+                message=message,
+                base_url=f"http://{router.host}:{router.port}",
+                settings_from=self._plan.settings_from,
+                models=self._plan.origins,
+                endpoints=self._table.endpoints,
+                processes=processes_below(os.getpid()),
+                log_dir=self._plan.log_dir,
+            ),
+        )
+
+
+def lock_stack(state_dir: Path) -> TextIO:
+    """Hold the folder for one stack, until this process ends. Raises UserError if another holds it."""
+    handle = (state_dir / "stack.lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise UserError(f"another stack runs with the state folder {state_dir}: `fenzhen status` shows it") from None
+    return handle
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    the_plan = Plan.model_validate_json(Path(sys.argv[1]).read_bytes())
+    with lock_stack(the_plan.settings.site.state_dir):
+        sys.exit(asyncio.run(Supervisor(the_plan, RayRuntime()).run()))

@@ -1,0 +1,151 @@
+"""One keep-alive connection to one engine: a request out, an answer's head and body parts in."""
+
+import asyncio
+from typing import Final, Protocol, cast
+
+import httptools
+
+# Answer headers of ours or of one connection only; everything else an engine says is passed on.
+_NOT_PASSED_ON: Final = frozenset(
+    b"connection keep-alive transfer-encoding content-length server date upgrade trailer te proxy-authenticate "
+    b"proxy-authorization x-request-id".split()
+)
+
+
+class Listener(Protocol):
+    """Who hears an engine's answer. Exactly one of `engine_done` and `engine_lost` ends it."""
+
+    def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
+        """The head has arrived; `headers` are complete lines, fit to be passed on."""
+
+    def engine_body(self, parts: list[bytes]) -> None:
+        """Parts of the body have arrived, at least one."""
+
+    def engine_done(self) -> None:
+        """The answer is complete."""
+
+    def engine_lost(self, why: str) -> None:
+        """The connection broke before the answer was complete."""
+
+
+class EngineConnection(asyncio.Protocol):
+    """A connection that carries one exchange at a time. `is_idle` says that it may carry another."""
+
+    __slots__ = (
+        "_head_lines", "_headers", "_is_complete", "_length", "_listener", "_parser", "_parts", "_status", "_transport",
+        "idle_since_s", "is_fresh", "is_idle",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._listener: Listener | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._parts: list[bytes] = []
+        self._headers: list[bytes] = []
+        self._length: int | None = None
+        self._is_complete = False
+        self.is_idle = False
+        self.is_fresh = True
+        """Whether no exchange has been carried yet: a used one may have been closed by the engine meanwhile."""
+        self.idle_since_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine has not closed it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, listener: Listener, head: bytes, body: bytes) -> None:
+        """Send one request. `head` includes the empty line."""
+        assert self._transport is not None
+        self._listener = listener
+        self.is_idle = False
+        # One write for a small request, so that it leaves in one packet; a large body is not copied.
+        if len(body) < 65536:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def abort(self) -> None:
+        """Stop the exchange: the engine sees that nobody listens and frees its slot."""
+        self._listener = None
+        self.is_idle = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading: the client is slower than the engine."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # ---- from the socket -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport without being its subclass.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.is_idle = False
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.engine_lost("broke the connection" if exc is not None else "closed the connection")
+
+    def data_received(self, data: bytes) -> None:
+        if self._listener is None:
+            # An engine that speaks unasked is not one to trust with the next request.
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._lose("sent something that is not HTTP")
+            return
+        if self._parts and self._listener is not None:
+            parts, self._parts = self._parts, []
+            self._listener.engine_body(parts)
+        if self._is_complete:
+            self._is_complete = False
+            listener, self._listener = self._listener, None
+            self.is_fresh = False
+            self.is_idle = self._parser.should_keep_alive() and self.is_open
+            if listener is not None:
+                listener.engine_done()
+            if not self.is_idle and self._transport is not None and self._listener is None:
+                self._transport.close()
+
+    # ---- from the parser -------------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower == b"content-length":
+            self._length = int(value)
+        elif lower not in _NOT_PASSED_ON:
+            self._headers.append(b"%b: %b\r\n" % (lower, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        headers, self._headers = self._headers, []
+        length, self._length = self._length, None
+        if status < 200:
+            return
+        if self._listener is not None:
+            self._listener.engine_head(status, b"".join(headers), length)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        # An interim answer (100, 103) is a message to the parser, too; the real one follows.
+        if self._parser.get_status_code() >= 200:
+            self._is_complete = True
+
+    def _lose(self, why: str) -> None:
+        listener = self._listener
+        self.abort()
+        if listener is not None:
+            listener.engine_lost(why)

@@ -1,0 +1,130 @@
+"""The addresses of the OpenAI API and of operations, and which of ours answers each."""
+
+import secrets
+import time
+from typing import Final, Protocol
+
+import orjson
+
+from router.answerer import Answerer
+from router.client_connection import ClientConnection
+from router.http_request import Call, Request, is_safe_token
+from router.metrics import CONTENT_TYPE
+from router.openai_error import JSON_LINE, error_body
+from router.openai_request import Route
+from router.policy import AUTO
+
+_POSTS: Final[dict[bytes, Route]] = {
+    b"/v1/chat/completions": "chat",
+    b"/v1/completions": "completions",
+    b"/v1/embeddings": "embeddings",
+}
+_GETS: Final = (b"/v1/models", b"/healthz", b"/readyz", b"/metrics")
+_ONE_MODEL: Final = b"/v1/models/"
+# W3C Trace Context: passed on as they are, so that one trace spans the application, us and the engine.
+_TRACE_HEADERS: Final = (b"traceparent", b"tracestate")
+_KINDS: Final = {408: "timeout_error"}
+
+
+class Draining(Protocol):
+    """Knows whether this replica is leaving."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests should go elsewhere."""
+
+
+class Ingress:
+    """Takes each request to the one who answers it."""
+
+    def __init__(self, answerer: Answerer, server: Draining) -> None:
+        self._answerer = answerer
+        self._server = server
+        self._started_s = int(time.time())
+
+    def handle(self, request: Request, connection: ClientConnection) -> Call | None:
+        """Answer one request."""
+        path = request.target.partition(b"?")[0]
+        id_line = _id_line(request.headers.get(b"x-request-id"))
+        route = _POSTS.get(path)
+        if route is not None:
+            if request.method != b"POST":
+                self._wrong_method(b"POST", id_line, connection)
+                return None
+            if request.headers.get(b"content-encoding", b"identity") != b"identity":
+                self._error(
+                    415, "Send the body as it is: content-encoding is not understood here.", id_line, connection
+                )
+                return None
+            trace_lines = b"".join(
+                b"%b: %b\r\n" % (name, request.headers[name]) for name in _TRACE_HEADERS if name in request.headers
+            )
+            return self._answerer.answer(route, request.body, id_line, trace_lines, connection)
+        if path in _GETS or path.startswith(_ONE_MODEL):
+            if request.method in (b"GET", b"HEAD"):
+                self._get(path, id_line, connection)
+            else:
+                self._wrong_method(b"GET, HEAD", id_line, connection)
+            return None
+        known = ", ".join(address.decode() for address in (*_POSTS, *_GETS))
+        self._error(404, f"Nothing is at this address. There are: {known}.", id_line, connection)
+        return None
+
+    def refuse(self, status: int, message: str, connection: ClientConnection) -> None:
+        """Answer a request that could not be read."""
+        self._error(status, message, _id_line(None), connection)
+
+    def _get(self, path: bytes, id_line: bytes, connection: ClientConnection) -> None:
+        match path:
+            case b"/healthz":
+                connection.answer(200, JSON_LINE + id_line, b'{"status":"ok"}')
+            case b"/readyz":
+                status, state = self._readiness()
+                connection.answer(status, JSON_LINE + id_line, orjson.dumps(state))
+            case b"/metrics":
+                lines = b"content-type: %b\r\n%b" % (CONTENT_TYPE, id_line)
+                connection.answer(200, lines, self._answerer.metrics.page())
+            case b"/v1/models":
+                data = [self._model(name) for name in (AUTO, *self._names())]
+                connection.answer(200, JSON_LINE + id_line, orjson.dumps({"object": "list", "data": data}))
+            case _:
+                name = path.removeprefix(_ONE_MODEL).decode("utf-8", "replace")
+                if name in (AUTO, *self._names()):
+                    connection.answer(200, JSON_LINE + id_line, orjson.dumps(self._model(name)))
+                else:
+                    known = ", ".join((AUTO, *self._names()))
+                    body = error_body(
+                        f"That model does not exist here. Models that exist: {known}.",
+                        "invalid_request_error", "model", "model_not_found",
+                    )  # fmt: skip
+                    connection.answer(404, JSON_LINE + id_line, body)
+
+    def _names(self) -> list[str]:
+        return [card.name for card in self._answerer.cards]
+
+    def _model(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._started_s, "owned_by": "fenzhen"}
+
+    def _readiness(self) -> tuple[int, dict[str, object]]:
+        """Ready means: a chat request to `auto` can be answered, if not by every model."""
+        pools, now_s = self._answerer.pools, self._answerer.loop.time()
+        models = {name: pools.state(name) for name in self._names()}
+        is_ready = any(pools.is_ready(card.name, now_s) for card in self._answerer.chat_cards)
+        status = "draining" if self._server.is_draining else "ready" if is_ready else "starting"
+        return (200 if status == "ready" else 503), {"status": status, "models": models}
+
+    def _wrong_method(self, allowed: bytes, id_line: bytes, connection: ClientConnection) -> None:
+        message = f"This address takes {allowed.decode()}."
+        body = error_body(message, "invalid_request_error", None, "method_not_allowed")
+        connection.answer(405, b"%ballow: %b\r\n%b" % (JSON_LINE, allowed, id_line), body)
+
+    def _error(self, status: int, message: str, id_line: bytes, connection: ClientConnection) -> None:
+        kind = _KINDS.get(status, "invalid_request_error")
+        connection.answer(status, JSON_LINE + id_line, error_body(message, kind, None, None))
+
+
+def _id_line(asked: bytes | None) -> bytes:
+    """The answer's x-request-id line: the caller's id if it is fit to be repeated, else a new one."""
+    if asked is not None and is_safe_token(asked):
+        return b"x-request-id: %b\r\n" % asked
+    return b"x-request-id: req-%b\r\n" % secrets.token_hex(12).encode("ascii")

@@ -1,0 +1,97 @@
+"""One replica's listener: accepts, watches the clock, drains. Lives on one event loop."""
+
+import asyncio
+import socket
+
+from cluster.directory import Table
+from cluster.settings import Model
+from cluster.settings import Router as RouterSettings
+from router.answerer import Answerer
+from router.client_connection import ClientConnection
+from router.http_request import Limits
+from router.ingress import Ingress
+from router.metrics import RouterMetrics
+from router.pools import Pools
+
+# Time-outs are configured in whole seconds: looking twice a second keeps them within half a second at no cost.
+SWEEP_S = 0.5
+_BACKLOG = 2048
+# Connections end by themselves and nobody is told of the last one; a look this often costs nothing.
+_DRAIN_LOOK_S = 0.05
+
+
+class RouterServer:
+    """The router's own HTTP server: build it, `start` it, `drain` it, all on the loop that it was given."""
+
+    def __init__(self, cards: tuple[Model, ...], settings: RouterSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._pools = Pools([card.name for card in cards])
+        self._answerer = Answerer(cards, self._pools, RouterMetrics(), settings, loop)
+        self._ingress = Ingress(self._answerer, self)
+        self._limits = Limits(
+            max_header_bytes=settings.max_header_bytes,
+            max_body_bytes=settings.max_body_bytes,
+            client_timeout_s=settings.client_timeout_s,
+            keep_alive_s=settings.keep_alive_s,
+        )
+        self._connections: set[ClientConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.is_draining = False
+
+    async def start(self, port: int | None = None) -> int:
+        """Listen; gives the port. `port` 0 takes a free one. Raises OSError if the address is taken."""
+        self._server = await self._loop.create_server(
+            self._new_connection,
+            self._settings.host,
+            self._settings.port if port is None else port,
+            # Replicas on one host share the port; the kernel spreads connections over them.
+            reuse_port=True,
+            backlog=_BACKLOG,
+        )
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        listener: socket.socket = self._server.sockets[0]
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    def update(self, table: Table) -> None:
+        """Take over a new table of endpoints."""
+        self._pools.update(table)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered now."""
+        return self._answerer.in_flight
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None and self._server.is_serving()
+
+    async def drain(self) -> None:
+        """Stop listening, answer what is in flight with `connection: close`, then leave; at most `drain_s`."""
+        self.is_draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.drain()
+        for _ in range(int(self._settings.drain_s / _DRAIN_LOOK_S)):
+            if not self._connections:
+                break
+            await asyncio.sleep(_DRAIN_LOOK_S)
+        for connection in list(self._connections):
+            connection.abort()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._pools.close()
+
+    def _new_connection(self) -> ClientConnection:
+        return ClientConnection(self._ingress, self._limits, self._connections, self._loop)
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        for connection in list(self._connections):
+            connection.sweep(now_s)
+        self._pools.sweep(now_s)
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
