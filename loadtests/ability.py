@@ -5,6 +5,7 @@ what a router has to gain; the difference on the easy ones is what it has to los
 """
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def table_of(reports: Sequence[Report]) -> Table:
     levels = sorted({level for one in reports for level in one.by_level})
     languages = sorted({language for one in reports for language in one.by_language})
     for column in ("model", "all", *levels, *languages, "mean latency", "errors", "answered by"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for one in reports:
         cells = [one.by_level.get(level) for level in levels] + [one.by_language.get(name) for name in languages]
         who = ", ".join(f"{name} {count}" for name, count in one.answered_by.items())
@@ -117,10 +118,13 @@ def _cell(one: Tally) -> str:
 
 
 def limited(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
-    """At most `limit` questions, taken evenly over the file, so that both levels and languages stay in."""
-    if limit is None or limit >= len(questions):
-        return tuple(questions)
-    return tuple(questions[place * len(questions) // limit] for place in range(limit))
+    """At most `limit` questions, taken in turn from each language and level, so that few are still balanced."""
+    cells: dict[tuple[str, str], list[Question]] = {}
+    for question in questions:
+        cells.setdefault((question.language, question.level_of_difficulty), []).append(question)
+    in_turn = [question for row in itertools.zip_longest(*cells.values()) for question in row if question is not None]
+    chosen = {question.id for question in in_turn[:limit]}
+    return tuple(question for question in questions if question.id in chosen)
 
 
 def models_of(text: str) -> tuple[str, ...]:
@@ -159,7 +163,7 @@ async def _run(
 @click.option("--large", help="The large model's name, for auto's share; the second of --models unless given.")
 @click.option("--questions", "path", type=click.Path(path_type=Path), default=QUESTIONS_FILE, help="Another file.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write reports and all answers there.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many questions, spread evenly.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many questions, in balance.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=200, show_default=True, help="Of one answer.")
 @click.option("--timeout-s", type=float, default=300.0, show_default=True, help="Of one answer, seconds.")
 def main(

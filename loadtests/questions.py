@@ -123,9 +123,7 @@ def _holds(text: str, word: str) -> bool:
 
 _MARKER = re.compile(r"(?:final answer|answer|答案|答)\W{0,4}(?:is|are|为|是|应为|選|选)?\W{0,4}")
 # A minus sign counts only where it cannot be a dash between two numbers or inside a date.
-_NUMBER = re.compile(
-    r"(?<![\w.])(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+)\s*([万亿]?)|(\d+(?:\.\d+)?)\s*([万亿]?)"
-)
+_NUMBER = re.compile(r"((?<![\w.])-)?(\d{1,3}(?:,\d{3})+(?!\d)|\d+)(\.\d+)?\s*([万亿]?)")
 _MULTIPLES = {"": 1.0, "万": 1e4, "亿": 1e8}
 
 
@@ -144,8 +142,8 @@ def number_in(answer: str) -> float | None:
 
 
 def _value(found: tuple[str, str, str, str]) -> float:
-    digits, multiple = (found[0], found[1]) if found[0] else (found[2], found[3])
-    return float(digits.replace(",", "")) * _MULTIPLES[multiple]
+    sign, whole, fraction, multiple = found
+    return float(sign + whole.replace(",", "") + fraction) * _MULTIPLES[multiple]
 
 
 _CHOSEN = re.compile(

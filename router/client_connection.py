@@ -93,12 +93,8 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # We speak HTTP/1.1 only, which is a lawful answer to an offer to upgrade; what follows on this connection
-            # is in an unknown protocol, so it ends with this answer.
-            if self._queue:
-                self._queue[-1].keep_alive = False
-            elif self._request is not None:
-                self._request.keep_alive = False
+            # The request has been taken, with an answer that ends the connection: see `on_message_complete`.
+            pass
         except httptools.HttpParserError:
             if self._refusal is None:
                 self._refusal = (400, "This is not a well-formed HTTP/1.1 request.")
@@ -148,7 +144,8 @@ class ClientConnection(asyncio.Protocol):
             target=self._target,
             headers=self._headers,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            keep_alive=self._parser.should_keep_alive(),
+            # An offer to upgrade may lawfully be answered in HTTP/1.1; what follows it may be another protocol.
+            keep_alive=self._parser.should_keep_alive() and not self._parser.should_upgrade(),
             is_http_1_0=version == "1.0",
         )
         self._forget_message()

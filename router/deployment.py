@@ -1,4 +1,4 @@
-"""A router replica: placed, watched, updated and drained by Ray Serve, serving HTTP on a port of its own.
+"""A router replica: placed, watched, updated and drained by Ray Serve, HTTP on a port of its own.
 
 The server runs on an event loop (uvloop) in a thread of its own, because the replica's main loop belongs to Ray and must
 not wait behind requests, nor requests behind it. Values cross between the two loops only by `call_soon_threadsafe`.

@@ -21,6 +21,7 @@ WORDS_PER_HAN = 0.6
 ASKING_CHARS = 240
 # From here on a question is long rather than short; only its logarithm counts, and for little.
 MIDDLING_WORDS = 15
+# A stem longer than this brings its material along.
 MUCH_MATERIAL_WORDS = 60
 
 # The full-width marks of ordinary Chinese. Unicode's own folding (NFKC) of a whole text costs 55 microseconds, so it is
@@ -30,7 +31,7 @@ _WIDE = re.compile("[\u00a0\u2000-\u200d\u202f\u205f\u2460-\u24ff\u3000\ufb00-\u
 _SPACES_BESIDE_HAN = re.compile("[ \t]+(?=[\u2e80-\uffff])|(?<=[\u2e80-\uffff])[ \t]+")
 _POLITE_HEAD = re.compile(
     r"(?:[\s,.!:;。、~]+|"
-    r"(?:尊敬的)?(?:工作人员|工作人員)|[您你]们?好|早上好|下午好|晚上好|大家好|打扰了?|打擾了?|不好意思|劳驾|勞駕|"
+    r"(?:尊敬的)?(?:工作人员|工作人員)|[您你][们們]?好|早上好|下午好|晚上好|大家好|打扰了?|打擾了?|不好意思|劳驾|勞駕|"
     r"(?:能不能|可不可以|可以|能)?(?:麻烦|麻煩|拜托|拜託)[您你]?|"
     r"我?想?(?:请|請)(?:问一下|問一下|教一下|问|問|教|您|你)?|(?:帮|幫)(?:我|忙)|"
     r"(?:hello|hi|hey|dear (?:sir|madam|assistant|all)|good (?:morning|afternoon|evening)|"
@@ -41,10 +42,12 @@ _POLITE_TAIL = re.compile(
     r"(?:[\s,.!。、~]*(?:(?:非常|十分)?(?:谢谢|謝謝|多谢|多謝|感谢|感謝)(?:[您你]|了|啦)?|麻烦[您你]?了?|辛苦[您你]?了?|"
     r"\bplease|\b(?:many )?thanks(?: a lot| in advance)?|\bthank you(?: very much| so much| in advance)?)[\s,.!。~]*)+$"
 )
+# Most questions end otherwise, which is told at once.
+_LAST_LETTERS_OF_THANKS = "谢謝您你了啦苦estuh"
+_MARKS_AT_END = " ,.!。~\t\r\n"
 # Thanks longer than this are a message of their own.
 _TAIL_CHARS = 60
 
-_HAN_RUN = re.compile("[\u2e80-\u9fff\uac00-\ud7a3]+")
 # The Chinese numeral for one is left out: it is also the indefinite article.
 # One character class, and not three alternatives: a third of the time.
 _NUMBER_OR_MATH = re.compile(r"[0-9二三四五六七八九十百千两兩=+*/^√∑∫≤≥≠×÷%<>\\$][0-9.,:]*")
@@ -66,6 +69,8 @@ def normalised(text: str) -> str:
             text = _SPACES_BESIDE_HAN.sub("", text)
     text = text.lower().strip()
     text = text[_length_of_head(text) :]
+    if text.rstrip(_MARKS_AT_END)[-1:] not in _LAST_LETTERS_OF_THANKS:
+        return text
     if tail := _POLITE_TAIL.search(text, max(0, len(text) - _TAIL_CHARS)):
         text = text[: tail.start()]
     return text
@@ -81,7 +86,7 @@ def _length_of_head(text: str) -> int:
 
 
 def features_of(query: Query) -> Mapping[str, float]:
-    """Count everything that the judge weighs. A feature that is absent is 0."""
+    """Count everything that the judge weighs; what is absent or 0 is left out."""
     text = normalised(query.text)
     items = list(_ITEM.finditer("\n" + text)) if "\n" in text else []
     options = [item for item in items if item[1]]
@@ -126,11 +131,12 @@ def features_of(query: Query) -> Mapping[str, float]:
     found["follow_up"] = float(query.turns > 1)
     found["tools"] = float(query.has_tools)
     found["json"] = float(query.wants_json)
-    return found
+    return {name: amount for name, amount in found.items() if amount}
 
 
 def _words(text: str) -> float:
     words = float(len(text.split()))
     if not text.isascii():
-        words += WORDS_PER_HAN * len("".join(_HAN_RUN.findall(text)))
+        # In UTF-8 a Chinese character takes two bytes more than an ASCII one: counted ten times faster than searched.
+        words += WORDS_PER_HAN * (len(text.encode("utf-8", "replace")) - len(text)) / 2
     return words

@@ -1,4 +1,4 @@
-"""Cue words that tell what kind of task a question is, and one compiled pattern that finds them all.
+"""Cue words that tell what kind of task a question is, and the compiled patterns that find them.
 
 A cue is written once, in simplified characters; its traditional spelling is made from the two lists below.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 # Kind of task: its cue words in Chinese and in English, lower case, separated by commas.
 CUES: Mapping[str, str] = {
-    "proof": ("求证,推导,反证法,prove,proof,derive,derivation,show that,theorem"),
+    "proof": "求证,推导,反证法,prove,proof,derive,derivation,show that,theorem",
     "reasoning": (
         "为什么,为何,原因,理由,推理,推断,推出,逐步,一步一步,规律,说真话,说谎,谁说的,逻辑,"
         "why,reasons,reasoning,reason about,infer,deduce,justify,step by step,tells the truth,is lying,lying,"
@@ -62,7 +62,7 @@ CUES: Mapping[str, str] = {
         "规定,根据,按照,依据,符合,能否,届满,"
         "according to,rule,eligible,qualify,qualifies,entitled,conditions,permitted,the law"
     ),
-    "condition": ("如果,假设,假如,倘若,已知,只有一,其中,if,suppose,assume,assuming,given that,imagine,exactly one"),
+    "condition": "如果,假设,假如,倘若,已知,只有一,其中,if,suppose,assume,assuming,given that,imagine,exactly one",
     "order": (
         "前面,后面,第三位,排在,相邻,次日,起算,ahead of,behind,third,next to,left of,right of,counted from,day after"
     ),
@@ -74,7 +74,7 @@ CUES: Mapping[str, str] = {
         "telephone,address,capital,opening hours,which number,which floor,what day,which day,which month,"
         "which planet,website,opening"
     ),
-    "amount": ("多少,几个,几只,几人,几天,几元,各几,几次,how many,how much,how long,how far,how old,how often"),
+    "amount": "多少,几个,几只,几人,几天,几元,各几,几次,how many,how much,how long,how far,how old,how often",
     "open_question": (
         "怎样,怎么,如何,凭什么,哪些影响,后果,利害,"
         "how to,how do,how can,how should,how would,how will,how did,how does,what would happen,on what ground,"
@@ -98,10 +98,10 @@ CUES: Mapping[str, str] = {
         "翻译,怎么说,用英语,用英文,英文怎么,英语怎么,"
         "translate,how do you say,in french,in english,in chinese,in german,in spanish"
     ),
-    "wording": ("反义词,近义词,同义词,拼音,怎么读,opposite,synonym,antonym,spell,spelled,plural"),
-    "listing": ("列出,举例,列举,哪些材料,什么材料,name,list,what documents"),
-    "yes_no": ("吗,是不是,有没有,is there,are there,is it"),
-    "thanks": ("谢谢,多谢,感谢,再见,thanks,thank you,goodbye"),
+    "wording": "反义词,近义词,同义词,拼音,怎么读,opposite,synonym,antonym,spell,spelled,plural",
+    "listing": "列出,举例,列举,哪些材料,什么材料,name,list,what documents",
+    "yes_no": "吗,是不是,有没有,is there,are there,is it",
+    "thanks": "谢谢,多谢,感谢,再见,thanks,thank you,goodbye",
 }
 
 # The characters used above that have another form in traditional writing, and that form, place by place.
@@ -174,9 +174,9 @@ def cues_in(text: str) -> dict[str, int]:
     found = {" ".join(cue.split()) for cue in _ENGLISH.findall(" " + text)}
     if not text.isascii():
         found.update(KIND_OF_CUE.keys() & _LATIN_WORD.findall(text))
-        found.update(cue for cue in _SINGLE if cue in text)
         for pair in _CHINESE.keys() & _PAIR.findall(text):
-            found.update(cue for cue in _CHINESE[pair] if len(cue) == 2 or cue in text)
+            found.update([cue for cue in _CHINESE[pair] if len(cue) == 2 or cue in text])
+        found.update([cue for cue in _SINGLE if cue in text])
     counts: dict[str, int] = {}
     for cue in found:
         kind = KIND_OF_CUE[cue]

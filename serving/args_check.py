@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import OurFault, TimedOut, UserError
+from cluster.settings import Settings
+from serving.engine_args import device_of, engine_arguments, engine_environment, installed_build
 from serving.log import telling_line
 
 # Enough for a cold import on a machine that starts other things, too.
@@ -33,6 +35,19 @@ class Question:
     pool: str
     """The model's name, for the error's sentence."""
     arguments: tuple[str, ...]
+
+
+async def check_pools(settings: Settings) -> None:
+    """Raise UserError if the engines of a pool could not be started as the configuration file has them."""
+    build, version = installed_build()
+    environment = engine_environment(settings.pools[0], build, os.environ)
+    questions = []
+    for pool in settings.pools:
+        model, device = settings.model(pool.model), device_of(pool, build)
+        # Neither the folder nor the port is looked at here.
+        arguments = engine_arguments(model, pool, Path(pool.model), device, "127.0.0.1", 8000)
+        questions.append(Question(pool.model, arguments))
+    await check(questions, f"{build} {version}", settings.site.state_dir, environment)
 
 
 async def check(questions: Sequence[Question], version: str, state_dir: Path, environment: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 
-# A 0.5B model on two cores took 26 s alone; a first estimate before there is an own measurement.
+# A 0.5B model on two cores took 18 to 28 s, one of 1.5B 37 s; a first estimate before there is an own measurement.
 USUAL_START_S = 60.0
 
 

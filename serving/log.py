@@ -73,6 +73,11 @@ def telling_line(lines: list[str]) -> str:
     """The line that best says why an engine died: its first own error, else the last line it wrote."""
     plain = [line for line in (_PREFIX.sub("", line.rstrip(), count=1).strip() for line in lines) if line]
     # "See root cause above" is how vLLM's server repeats an error of its core that stands further up.
-    errors = [line for line in plain if _ERROR.match(line) and "root cause above" not in line]
-    chosen = errors[-1] if errors else plain[-1] if plain else "wrote nothing"
+    errors = [at for at, line in enumerate(plain) if _ERROR.match(line) and "root cause above" not in line]
+    if not errors:
+        return (plain[-1] if plain else "wrote nothing")[:_QUOTE_CHARACTERS]
+    chosen, *below = plain[errors[-1] :]
+    # pydantic's first line only counts; what is wrong stands below it.
+    if "validation error" in chosen:
+        chosen = " ".join([chosen.rpartition(": ")[2], *below[:1]])
     return chosen[:_QUOTE_CHARACTERS]

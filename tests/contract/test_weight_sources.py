@@ -20,6 +20,7 @@ from tests.unit.registry.support import (
     card,
     fill_model_folder,
     folder_source,
+    hub_environment,
     hub_source,
     package_source,
     pip_environment,
@@ -50,7 +51,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     match request.param:
         case "hub":
             with FakeHub("fenzhen/tiny", REVISION) as hub:
-                monkeypatch.setenv("HF_ENDPOINT", hub.url)
+                for name, value in hub_environment(hub.url).items():
+                    monkeypatch.setenv(name, value)
                 yield Case("hub", card(hub_source()), card(hub_source()), hub)
         case "packages":
             source = package_source(tmp_path / "wheels")
@@ -129,7 +131,7 @@ def _fetch_and_die(models_dir: Path, model: Model, events: int) -> int:
         sys.executable,
         "-m",
         "tests.unit.registry.dying_fetch",
-        models_dir,
+        str(models_dir),
         model.model_dump_json(),
         str(events),
     ]

@@ -16,12 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
 DEFAULT_TOKENS = 16
-MAX_TOKENS = 2048
 
 
 def options(words: Sequence[str]) -> argparse.Namespace:
@@ -63,7 +62,7 @@ class Request:
         }
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """An answer in vLLM's error shape."""
 
     def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
@@ -72,7 +71,7 @@ class Refusal(Exception):  # noqa: N818
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """The client hung up."""
 
 
@@ -81,24 +80,21 @@ class FakeEngine:
     """Serves until it is told not to."""
 
     opts: argparse.Namespace
+    slots: asyncio.Semaphore
     running: int = 0
     waiting: int = 0
     sick: bool = False
-    slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.opts.max_num_seqs)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests on one connection until it is closed."""
         try:
-            while (request := await read_request(reader)) is not None:
+            while request := await read_request(reader):
                 try:
                     await self.answer(request, reader, writer)
                 except Refusal as refusal:
                     send(writer, refusal.status, refusal.body, request.echo)
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, Gone):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
@@ -110,7 +106,7 @@ class FakeEngine:
             case "GET", "/health":
                 send(writer, 503 if self.sick else 200, b"", {})
             case "GET", "/v1/models":
-                card = {"id": name, "object": "model", "created": 1, "owned_by": "vllm", "max_model_len": MAX_TOKENS}
+                card = {"id": name, "object": "model", "created": 1, "owned_by": "vllm", "max_model_len": 2048}
                 send(writer, 200, {"object": "list", "data": [card]}, request.echo)
             case "GET", "/metrics":
                 label = f'{{engine="0",model_name="{name}"}}'
@@ -144,7 +140,7 @@ class FakeEngine:
             tokens = self.tokens(words[:limit], reader, writer)
             usage = usage_of(asked, min(len(words), limit))
             if asked.get("stream"):
-                await self.stream(request, asked, tokens, (chat, finish, usage), writer)
+                await self.stream(request, asked, tokens, (finish, usage), writer)
                 return
             text = "".join([token async for token in tokens])
             choice: Json = {"index": 0, "logprobs": None, "finish_reason": finish}
@@ -160,11 +156,11 @@ class FakeEngine:
         request: Request,
         asked: Json,
         tokens: AsyncIterator[str],
-        known: tuple[bool, str, Json],
+        known: tuple[str, Json],
         writer: asyncio.StreamWriter,
     ) -> None:
         """Send an answer as server-sent events, as vLLM does."""
-        chat, finish, usage = known
+        chat, finish, usage = "messages" in asked, *known
         head = head_of(asked, chat, "chat.completion.chunk")
         start(writer, 200, {"content-type": "text/event-stream; charset=utf-8"} | request.echo)
 
@@ -186,17 +182,17 @@ class FakeEngine:
     async def tokens(
         self, words: Sequence[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> AsyncIterator[str]:
-        """The answer's tokens in time. Raises Gone as soon as the client has hung up."""
+        """The answer's tokens in time. Raises ConnectionResetError as soon as the client has hung up."""
         for number, word in enumerate(words):
             delay_s = self.opts.token_delay_s + (self.opts.first_token_delay_s if number == 0 else 0.0)
             until_s = time.monotonic() + delay_s
             while (left_s := until_s - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, 0.02))
                 if reader.at_eof():
-                    raise Gone
+                    raise ConnectionResetError
             if number == self.opts.break_after_tokens:
                 writer.transport.abort()
-                raise Gone
+                raise ConnectionResetError
             yield word
 
     async def serve(self) -> None:
@@ -208,12 +204,13 @@ class FakeEngine:
         # `backlog`: tests open more connections at once than the default of 100 would hold.
         server = await asyncio.start_server(self.connected, self.opts.host, self.opts.port, backlog=1024)
         print(f"serving {self.opts.served_model_name} on port {self.opts.port}", flush=True)
-        if self.opts.die_after_s is not None:
-            loop.call_later(self.opts.die_after_s, die)
-        if self.opts.hang_after_s is not None:
-            loop.call_later(self.opts.hang_after_s, time.sleep, 3600)
-        if self.opts.sick_after_s is not None:
-            loop.call_later(self.opts.sick_after_s, setattr, self, "sick", True)
+        for delay_s, act in (
+            (self.opts.die_after_s, die),
+            (self.opts.hang_after_s, lambda: time.sleep(3600)),
+            (self.opts.sick_after_s, lambda: setattr(self, "sick", True)),
+        ):
+            if delay_s is not None:
+                loop.call_later(delay_s, act)
         await ended.wait()
         server.close()
 
@@ -251,8 +248,8 @@ def usage_of(asked: Json, completion_tokens: int) -> Json:
     """Words count as tokens."""
     texts = [str(message.get("content")) for message in asked.get("messages", ())] or [str(asked.get("prompt"))]
     prompt_tokens = sum(len(text.split()) for text in texts)
-    total = prompt_tokens + completion_tokens
-    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
+    counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    return counts | {"total_tokens": sum(counts.values())}
 
 
 def head_of(asked: Json, chat: bool, kind: str) -> Json:
@@ -260,24 +257,14 @@ def head_of(asked: Json, chat: bool, kind: str) -> Json:
     return {"id": "cmpl-1", "object": kind if chat else "text_completion", "created": 1, "model": asked["model"]}
 
 
-async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """Read one request; None when the client has closed."""
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    except asyncio.IncompleteReadError:
-        return None
+async def read_request(reader: asyncio.StreamReader) -> Request:
+    """Read one request. Raises IncompleteReadError when the client has closed."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, path, _ = first.split(" ", 2)
     headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    body = bytearray()
-    if "chunked" in headers.get("transfer-encoding", ""):
-        while size := int(await reader.readline(), 16):
-            body += await reader.readexactly(size)
-            await reader.readline()
-        await reader.readline()
-    else:
-        body += await reader.readexactly(int(headers.get("content-length", 0)))
-    return Request(method, path, headers, bytes(body))
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, body)
 
 
 def start(writer: asyncio.StreamWriter, status: int, headers: dict[str, str]) -> None:
@@ -309,7 +296,7 @@ def main(words: Sequence[str]) -> None:
     if opts.spawn_child:
         stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
         subprocess.Popen([sys.executable, "-c", stubborn])
-    asyncio.run(FakeEngine(opts).serve())
+    asyncio.run(FakeEngine(opts, asyncio.Semaphore(opts.max_num_seqs)).serve())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tests.unit.registry.support import (
     copy_as_model,
     fill_model_folder,
     folder_source,
+    hub_environment,
     hub_source,
     store,
 )
@@ -26,9 +27,8 @@ from tests.unit.registry.support import (
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with FakeHub("fenzhen/tiny", REVISION) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
+        for name, value in hub_environment(hub.url).items():
+            monkeypatch.setenv(name, value)
         yield hub
 
 
@@ -58,7 +58,8 @@ def test_a_hub_that_drips_its_answer_is_given_up_at_the_time_out(hub: FakeHub, t
 def test_a_hub_that_nobody_answers_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        for name, value in hub_environment(f"http://127.0.0.1:{unused.getsockname()[1]}").items():
+            monkeypatch.setenv(name, value)
 
         with pytest.raises(Unavailable, match="the hub cannot be reached: ConnectError"):
             store(tmp_path).fetch(card(hub_source()))

@@ -112,3 +112,9 @@ def folder_source(path: Path, sha256: str) -> FolderSource:
 def pip_environment(wheels: Path) -> dict[str, str]:
     """Environment in which pip knows these wheels and nothing else."""
     return {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+
+
+def hub_environment(url: str) -> dict[str, str]:
+    """Environment in which this is the hub, whatever the machine has set."""
+    offline = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+    return {"HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "HF_TOKEN": "", **offline}

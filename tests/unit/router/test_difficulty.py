@@ -55,8 +55,8 @@ HELD_OUT: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
-        "这个递归在n很大时会栈溢出，帮我改成迭代：" "def f(n): return 1 if n < 2 else n * f(n - 1)",
-        "This recursion overflows the stack for large n, make it iterative: def f(n): return 1 if n < 2 else n * f(n - 1)",
+        "这个递归在n很大时会栈溢出，帮我改成迭代：def f(n): return 1 if n < 2 else n * f(n - 1)",
+        "This recursion overflows the stack for large n, make it a loop: def f(n): return 1 if n < 2 else n * f(n - 1)",
         True,
     ),
     (
@@ -78,7 +78,7 @@ HELD_OUT: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         "甲方案投资少但每年维护费高，乙方案相反，十年算下来怎么选更划算？",
-        "Option one costs little but much in upkeep, option two the other way round; over ten years, which is the better buy?",
+        "Option one costs little but much in upkeep, option two the other way round; over ten years, which is better?",
         True,
     ),
 )

@@ -44,6 +44,16 @@ def test_the_line_quoted_is_the_cores_own_error_not_the_servers_echo_of_it() -> 
     assert telling_line(lines) == "ValueError: No room for the KV cache"
 
 
+def test_a_validation_error_is_quoted_with_what_is_wrong() -> None:
+    lines = [
+        "(APIServer pid=8) pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+        "(APIServer pid=8)   Value error, Invalid repository ID or local directory specified: '/none'.",
+    ]
+    assert telling_line(lines) == (
+        "1 validation error for ModelConfig Value error, Invalid repository ID or local directory specified: '/none'."
+    )
+
+
 def test_without_an_error_the_last_line_is_quoted() -> None:
     assert telling_line(["one", "(APIServer pid=8) INFO 11-22 08:22:40 [a.py:1] two", ""]) == "two"
 
