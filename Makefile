@@ -1,15 +1,111 @@
 # Every target says what it does: `make help`.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
 PYTHON ?= python3.11
 VENV ?= .venv
-BIN := $(VENV)/bin
-LOCKS := cluster/locks
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-# PyTorch's CPU build has a version of its own (2.13.0+cpu), which PyPI does not carry.
+# cpu or gpu: which build of vLLM is installed.
+BUILD ?= cpu
+# The configuration that `make run` starts; empty: chosen by this machine's memory.
+PROFILE ?=
+UV_VERSION := 0.13.9
+# PyTorch's CPU build has a version of its own, which only PyTorch's index carries.
 TORCH_CPU := 2.13.0+cpu
 TORCH_CPU_SHA256 := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help
+BIN := $(VENV)/bin
+LOCKS := cluster/locks
+FENZHEN := $(BIN)/fenzhen
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --require-hashes
+EASY := What is the capital of France?
+HARD := A city hall has 3 counters. Each serves 14 people an hour, and one of them closes at noon. The hall is open from 9:00 to 17:00. How many people can be served in one day? Explain each step.
+
+.PHONY: help setup run down check test ability lock clean
+
 help:  ## Say what each target does
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(VENV)/.installed-$(BUILD)  ## Install everything into .venv (BUILD=gpu for GPUs)
+
+run: setup  ## Set up, start, ask an easy and a hard question, explain both answers
+	$(FENZHEN) up --detach $(if $(PROFILE),--profile $(PROFILE))
+	$(FENZHEN) ask --explain $(if $(PROFILE),--profile $(PROFILE)) "$(EASY)"
+	$(FENZHEN) ask --explain $(if $(PROFILE),--profile $(PROFILE)) "$(HARD)"
+	@echo
+	@echo "It goes on running. Ask more:  $(FENZHEN) ask --explain \"北京是哪个国家的首都？\""
+	@echo "Look at it:                    $(FENZHEN) status"
+	@echo "Stop it:                       make down"
+
+down:  ## Stop what `make run` started
+	$(FENZHEN) down $(if $(PROFILE),--profile $(PROFILE))
+
+check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
+	$(BIN)/python -m pytest
+
+ability: setup  ## Measure what each model of the running stack can do
+	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)
+
+# ---- environments ---------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 is needed: apt install python3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt install python3.11-venv"; rm -rf $(VENV); exit 1; }
+
+# The project itself, with nothing resolved or built apart: setuptools comes out of the lock.
+define install_project
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
+$(VENV)/.installed-cpu: $(BIN)/python $(LOCKS)/cpu.txt pyproject.toml
+	@echo "Installing the locked packages (about 0.5 GB to download, 3 GB on disk, 2 to 4 minutes)"
+	@grep -A1 '^torch==' $(LOCKS)/cpu.txt > $(VENV)/torch.txt
+	@# Where pip does not know the CPU build, PyTorch's own index does. The hash is the same.
+	@$(PIP_INSTALL) -r $(VENV)/torch.txt 2>/dev/null \
+		|| $(PIP_INSTALL) --extra-index-url $(TORCH_CPU_INDEX) -r $(VENV)/torch.txt
+	@$(PIP_INSTALL) -r $(LOCKS)/cpu.txt
+	$(install_project)
+
+$(VENV)/.installed-gpu: $(BIN)/python $(LOCKS)/gpu.txt pyproject.toml
+	@echo "Installing the locked packages (several GB)"
+	@$(PIP_INSTALL) -r $(LOCKS)/gpu.txt
+	$(install_project)
+
+$(VENV)/.installed-dev: $(VENV)/.installed-cpu $(LOCKS)/dev.txt
+	@echo "Installing the test tools"
+	@$(PIP_INSTALL) -r $(LOCKS)/dev.txt
+	@touch $@
+
+UV := $(VENV)/lock-tools/bin/uv
+COMPILE = $(UV) pip compile pyproject.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate -q
+# With the CPU build's version and hash in place of those of the CUDA build, which has the plain number.
+CPU_TORCH_LINE = awk -v line='torch==$(TORCH_CPU) \\' -v hash='    --hash=sha256:$(TORCH_CPU_SHA256)' \
+	'/^torch==/ {print line; print hash; skip = 1; next} /^[^ ]/ {skip = 0} !skip'
+
+lock: $(BIN)/python  ## Resolve anew and write the lock files
+	$(PYTHON) -m venv $(VENV)/lock-tools && $(VENV)/lock-tools/bin/pip install -qq uv==$(UV_VERSION)
+	@# First everything together, so that the parts agree; then each part out of it.
+	$(COMPILE) --extra cpu --extra dev --extra train --extra loadtest --override $(LOCKS)/overrides.txt \
+		-o $(VENV)/everything.txt
+	@grep -oE '^[a-zA-Z0-9._-]+==[^ ]+' $(VENV)/everything.txt > $(VENV)/versions.txt
+	@for part in cpu dev train loadtest; do \
+		$(COMPILE) --extra cpu --extra $$part --override $(LOCKS)/overrides.txt -c $(VENV)/versions.txt \
+			-o $(VENV)/$$part.txt; \
+		$(CPU_TORCH_LINE) $(VENV)/$$part.txt > $(LOCKS)/$$part.txt; \
+		echo "$(LOCKS)/$$part.txt: $$(grep -c == $(LOCKS)/$$part.txt) distributions"; \
+	done
+	@$(COMPILE) --extra gpu -o $(LOCKS)/gpu.txt
+	@echo "$(LOCKS)/gpu.txt: $$(grep -c == $(LOCKS)/gpu.txt) distributions"
+
+clean:  ## Remove the environment and what was built; models stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

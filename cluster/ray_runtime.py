@@ -5,14 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cluster.directory import Directory
 from cluster.settings import Site
 
-# Read when Ray is imported or started. No usage reports leave the machine; logs stay small.
+# Read when Ray is imported, so it must be set before that.
 _ENVIRONMENT: Final = {
+    # Nothing is reported to Ray's makers.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray replaces 127.0.0.1 by the machine's address and then listens on all interfaces, unless it believes to be on a
+    # kind of machine on which it makes no clusters. One machine is all that is asked for here.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Its logs stay small.
     "RAY_ROTATION_MAX_BYTES": str(16 * 1024 * 1024),
     "RAY_ROTATION_BACKUP_COUNT": "2",
-    # A parent that dies takes its children with it, and Ray's memory watch would kill an engine that loads a model.
+    # Its watch over memory would kill a replica while an engine loads a model.
     "RAY_memory_monitor_refresh_ms": "0",
 }
 # Replicas are asked this often whether they are well, and replaced when they do not answer. Seconds.
@@ -59,6 +65,12 @@ class RayRuntime:
         )
         # The router's replicas listen by themselves: Ray's own HTTP proxy is not on a request's way.
         serve.start(proxy_location="Disabled")
+
+    def start_directory(self) -> Directory:
+        """Start the table of endpoints. It lives as long as this process, and is born again if it is killed."""
+        from cluster.ray_directory import start_directory
+
+        return start_directory()
 
     def deploy(self, parts: Sequence[Part]) -> None:
         """Begin to start the parts; returns before they are ready."""

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.directory import Directory, Table
 from cluster.errors import FenzhenError, Unavailable, UserError
-from cluster.ray_directory import start_directory
 from cluster.ray_runtime import RayRuntime
 from cluster.settings import Settings
 from cluster.stack_state import Phase, StackState, own_start_s, processes_below, write_state
@@ -77,7 +76,7 @@ class Supervisor:
         await asyncio.to_thread(self._runtime.start, settings.site)
         # Ray puts a handler of its own over SIGTERM, which would end this process in the middle of its stop.
         _on_signals(is_told_to_stop)
-        directory = await asyncio.to_thread(start_directory)
+        directory = await asyncio.to_thread(self._runtime.start_directory)
         self._say("parts", "starting the router and the engines")
         parts = build_parts(settings, self._plan.folders, self._plan.log_dir, directory)
         await asyncio.to_thread(self._runtime.deploy, parts)

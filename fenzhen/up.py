@@ -1,11 +1,9 @@
 """`fenzhen up`: checks, models, then the stack, in that order, each step said."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,15 +20,14 @@ from fenzhen.progress import reporter
 from fenzhen.stack_view import StackView
 from fenzhen.stopping import stop_stack
 from fenzhen.supervisor import Plan
+from registry.disk import read_ahead
 from registry.store import ModelStore, StoredModel
-from serving.args_check import Question, check
-from serving.engine_args import device_of, engine_arguments, engine_environment, installed_build
+from serving.args_check import check_pools
 
 # Often enough to look alive, seldom enough to cost nothing.
 _LOOK_S: Final = 0.3
 # How much of a dead supervisor's log is shown.
 _LAST_LINES: Final = 5
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @click.command()
@@ -54,14 +51,18 @@ def up(config: Path | None, profile_name: str | None, detach: bool) -> None:
         return
     output.say(f"Configuration: {label}")
     _stop_at_failures(settings, output)
+    asyncio.run(check_pools(settings))
+    output.say("Checked: vLLM accepts every pool's options.")
     stored = _models(settings, output)
-    _check_engine_args(settings, stored, output)
     plan = Plan(
         settings=settings,
         settings_from=label,
         folders={name: model.folder for name, model in stored.items()},
         origins={name: model.origin for name, model in stored.items()},
     )
+    for model in stored.values():
+        # Engines import for ten seconds before they read a byte: a cold disk can use that time.
+        read_ahead(model.folder)
     supervisor = _spawn(plan)
     try:
         state = _wait_ready(plan, supervisor, output)
@@ -98,20 +99,6 @@ def _models(settings: Settings, output: Output) -> dict[str, StoredModel]:
     for name, found in stored.items():
         output.say(f"Model {name}: {found.origin}")
     return stored
-
-
-def _check_engine_args(settings: Settings, stored: Mapping[str, StoredModel], output: Output) -> None:
-    build, version = installed_build()
-    questions = []
-    for pool in settings.pools:
-        device = device_of(pool, build)
-        model = settings.model(pool.model)
-        # The port is chosen at the start; any number stands for it here.
-        arguments = engine_arguments(model, pool, stored[pool.model].folder, device, _LOOPBACK, 1)
-        questions.append(Question(pool.model, arguments))
-    environment = engine_environment(settings.pools[0], device_of(settings.pools[0], build), os.environ)
-    asyncio.run(check(questions, version, settings.site.state_dir, environment))
-    output.say(f"Engine options: vLLM {version} accepts them.")
 
 
 def _spawn(plan: Plan) -> subprocess.Popen[bytes]:

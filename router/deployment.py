@@ -1,7 +1,7 @@
 """A router replica: placed, watched, updated and drained by Ray Serve, HTTP on a port of its own.
 
-The server runs on an event loop (uvloop) in a thread of its own, because the replica's main loop belongs to Ray and must
-not wait behind requests, nor requests behind it. Values cross between the two loops only by `call_soon_threadsafe`.
+The server runs on an event loop (uvloop) in a thread of its own, because the replica's main loop belongs to Ray and
+must not wait behind requests, nor requests behind it. Values cross between the loops only by `call_soon_threadsafe`.
 """
 
 import asyncio

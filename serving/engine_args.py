@@ -1,7 +1,7 @@
 """How vLLM is called for one pool: its arguments and its environment, as plain functions.
 
-Why these and no others, measured on two cores with a 0.5B and a 1.5B model (`serving.vllm_main` says the rest):
-ready after 28 and 37 s when both start at once, where vLLM's own ways took 46 s for a 0.14B model alone.
+A 0.5B and a 1.5B model that start at once on two idle cores, weights in the page cache, are ready after 28 and 37 s
+(vLLM's own ways: 50 and 57 s, and 31 s more of processor time). `serving.vllm_main` says what else that takes.
 """
 
 import json

@@ -71,10 +71,6 @@ class Refusal(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
-class Gone(Exception):
-    """The client hung up."""
-
-
 @dataclass
 class FakeEngine:
     """Serves until it is told not to."""
