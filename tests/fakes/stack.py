@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cluster.directory import Endpoint, State, Table
 from cluster.settings import FolderSource, Model
@@ -16,7 +17,7 @@ def card(name: str, *, size_b: float = 1, max_difficulty: float = 1, **more: obj
     """A model's card with what a test does not care about filled in."""
     values: dict[str, object] = {
         "name": name,
-        "sources": (FolderSource(kind="folder", path="/nowhere", sha256="0" * 64),),
+        "sources": (FolderSource(kind="folder", path=Path("/nowhere"), sha256="0" * 64),),
         "languages": ("en", "zh"),
         "max_difficulty": max_difficulty,
         "tools": True,
@@ -81,9 +82,9 @@ class FakeStack:
         return self.engines["large"][0]
 
 
-async def start_engine(name: str, number: int, words: Sequence[str]) -> RunningEngine:
+async def start_engine(name: str, number: int, engine_options: str) -> RunningEngine:
     """Start one stand-in on a free port."""
-    opts = options(["--port", "0", "--served-model-name", name, *words])
+    opts = options(["--port", "0", "--served-model-name", name, *engine_options.split()])
     fake = FakeEngine(opts, asyncio.Semaphore(opts.max_num_seqs))
     writers: list[asyncio.StreamWriter] = []
 
@@ -100,14 +101,14 @@ async def start_engine(name: str, number: int, words: Sequence[str]) -> RunningE
 @asynccontextmanager
 async def fake_stack(
     cards: Sequence[Model] = (SMALL, LARGE),
-    engines: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    engines: Mapping[str, Sequence[str]] | None = None,
     **router_settings: object,
 ) -> AsyncIterator[FakeStack]:
-    """Start a router and engines: by default one of each model. `engines` gives each engine's command-line words."""
-    wanted = engines if engines is not None else {model.name: [()] for model in cards}
+    """Start a router and engines: by default one of each model. `engines` gives each engine's options."""
+    wanted = engines if engines is not None else {model.name: [""] for model in cards}
     running = {
-        name: [await start_engine(name, number, words) for number, words in enumerate(lists)]
-        for name, lists in wanted.items()
+        name: [await start_engine(name, number, text) for number, text in enumerate(texts)]
+        for name, texts in wanted.items()
     }
     settings = RouterSettings.model_validate({"drain_s": 5, "connect_timeout_s": 1} | router_settings)
     router = RouterServer(tuple(cards), settings, asyncio.get_running_loop())

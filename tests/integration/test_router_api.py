@@ -206,7 +206,7 @@ async def test_a_body_that_is_no_chat_is_a_400(raw: bytes) -> None:
 
 
 async def test_the_engines_own_400_is_passed_on() -> None:
-    refusing = {"small": [("--refuse", "400")], "large": [()]}
+    refusing = {"small": ["--refuse 400"], "large": [""]}
     async with fake_stack(engines=refusing) as stack, client_of(stack) as client:
         with pytest.raises(openai.BadRequestError, match="told to refuse"):
             await client.chat.completions.create(model="small", messages=[{"role": "user", "content": "hi"}])
@@ -274,7 +274,7 @@ async def test_metrics_count_by_model_and_never_by_a_callers_words() -> None:
 
 
 async def test_requests_beyond_the_limit_are_turned_away_and_not_queued() -> None:
-    slow = {"small": [("--token-delay-s", "0.3")], "large": [()]}
+    slow = {"small": ["--token-delay-s 0.3"], "large": [""]}
     async with fake_stack(engines=slow, max_in_flight=2) as stack:
         async with httpx.AsyncClient(base_url=stack.base_url) as client:
             answers = await asyncio.gather(

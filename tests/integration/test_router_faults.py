@@ -23,7 +23,7 @@ async def asked(stack: FakeStack, body: dict[str, object]) -> httpx.Response:
 
 
 async def test_a_client_that_hangs_up_frees_the_engines_slot() -> None:
-    slow = {"small": [("--token-delay-s", "0.05")], "large": [()]}
+    slow = {"small": ["--token-delay-s 0.05"], "large": [""]}
     async with fake_stack(engines=slow) as stack:
         async with httpx.AsyncClient(base_url=stack.base_url) as client:
             body = chat("word " * 200, "small", stream=True, max_tokens=200)
@@ -38,7 +38,7 @@ async def test_a_client_that_hangs_up_frees_the_engines_slot() -> None:
 
 
 async def test_a_client_that_hangs_up_before_the_first_token_frees_the_slot_too() -> None:
-    slow = {"small": [("--first-token-delay-s", "30")], "large": [()]}
+    slow = {"small": ["--first-token-delay-s 30"], "large": [""]}
     async with fake_stack(engines=slow) as stack:
         with pytest.raises(httpx.ReadTimeout):
             async with httpx.AsyncClient(base_url=stack.base_url, timeout=0.5) as client:
@@ -60,7 +60,7 @@ async def test_a_dead_engine_is_a_503_for_its_name_while_the_other_goes_on() -> 
 
 
 async def test_an_engine_that_dies_before_the_first_byte_costs_a_retry_on_its_twin() -> None:
-    two = {"small": [("--first-token-delay-s", "5"), ()], "large": [()]}
+    two = {"small": ["--first-token-delay-s 5", ""], "large": [""]}
     async with fake_stack(engines=two) as stack:
         waiting = asyncio.create_task(asked(stack, chat("hi", "small")))
         await until(lambda: stack.small.fake.running == 1, 2)
@@ -70,7 +70,7 @@ async def test_an_engine_that_dies_before_the_first_byte_costs_a_retry_on_its_tw
 
 
 async def test_an_engine_that_dies_before_the_first_byte_leaves_auto_to_the_other_model() -> None:
-    slow = {"small": [()], "large": [("--first-token-delay-s", "5")]}
+    slow = {"small": [""], "large": ["--first-token-delay-s 5"]}
     async with fake_stack(engines=slow) as stack:
         waiting = asyncio.create_task(asked(stack, chat(HARD)))
         await until(lambda: stack.large.fake.running == 1, 2)
@@ -81,7 +81,7 @@ async def test_an_engine_that_dies_before_the_first_byte_leaves_auto_to_the_othe
 
 
 async def test_an_engine_that_breaks_off_in_the_middle_of_a_stream_is_told_inside_the_stream() -> None:
-    breaking = {"small": [("--break-after-tokens", "3")], "large": [()]}
+    breaking = {"small": ["--break-after-tokens 3"], "large": [""]}
     async with fake_stack(engines=breaking) as stack:
         async with openai.AsyncOpenAI(base_url=f"{stack.base_url}/v1", api_key="none", max_retries=0) as client:
             stream = await client.chat.completions.create(
@@ -99,14 +99,14 @@ async def test_an_engine_that_breaks_off_in_the_middle_of_a_stream_is_told_insid
 
 
 async def test_an_engines_own_500_is_tried_elsewhere_and_does_not_close_the_pool() -> None:
-    sick = {"small": [("--refuse", "500"), ()], "large": [()]}
+    sick = {"small": ["--refuse 500", ""], "large": [""]}
     async with fake_stack(engines=sick) as stack:
         answers = [await asked(stack, chat("hi", "small")) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200] * 4
 
 
 async def test_an_engine_that_only_answers_500_is_a_503() -> None:
-    sick = {"small": [("--refuse", "500")], "large": [()]}
+    sick = {"small": ["--refuse 500"], "large": [""]}
     async with fake_stack(engines=sick) as stack:
         answer = await asked(stack, chat("hi", "small"))
     assert answer.status_code == 503
@@ -114,7 +114,7 @@ async def test_an_engine_that_only_answers_500_is_a_503() -> None:
 
 
 async def test_an_engine_that_never_begins_is_a_504_within_the_time_out() -> None:
-    hung = {"small": [("--first-token-delay-s", "60")], "large": [()]}
+    hung = {"small": ["--first-token-delay-s 60"], "large": [""]}
     async with fake_stack(engines=hung, first_byte_timeout_s=0.5) as stack:
         began_s = time.monotonic()
         answer = await asked(stack, chat("hi", "small"))
@@ -126,7 +126,7 @@ async def test_an_engine_that_never_begins_is_a_504_within_the_time_out() -> Non
 
 
 async def test_an_engine_that_falls_silent_in_the_middle_is_told_and_let_go() -> None:
-    stalls = {"small": [("--token-delay-s", "20")], "large": [()]}
+    stalls = {"small": ["--token-delay-s 20"], "large": [""]}
     async with fake_stack(engines=stalls, stall_timeout_s=0.5) as stack:
         answer = await asked(stack, chat("hi", "small", stream=True))
         await until(lambda: stack.small.fake.running == 0, 2)
@@ -145,7 +145,7 @@ async def test_a_connection_that_the_engine_closed_while_idle_is_no_failure() ->
 
 
 async def test_load_is_spread_over_the_engines_of_a_pool_by_what_is_in_flight() -> None:
-    two = {"small": [("--token-delay-s", "0.1"), ("--token-delay-s", "0.1")], "large": [()]}
+    two = {"small": ["--token-delay-s 0.1", "--token-delay-s 0.1"], "large": [""]}
     async with fake_stack(engines=two) as stack:
         waiting = [asyncio.create_task(asked(stack, chat("hi", "small"))) for _ in range(6)]
         await until(lambda: stack.router.in_flight == 6, 2)
@@ -158,6 +158,6 @@ async def test_an_engine_that_came_back_at_another_address_is_used_at_once() -> 
     async with fake_stack() as stack:
         await stack.small.stop()
         assert (await asked(stack, chat("hi", "small"))).status_code == 503
-        stack.engines["small"] = [await start_engine("small", 0, ())]
+        stack.engines["small"] = [await start_engine("small", 0, "")]
         stack.publish()
         assert (await asked(stack, chat("hi", "small"))).status_code == 200

@@ -206,7 +206,7 @@ async def test_a_slow_reader_still_gets_every_byte() -> None:
 
 
 async def test_draining_answers_what_is_in_flight_announces_the_end_and_takes_nothing_new() -> None:
-    slow = {"small": [("--token-delay-s", "0.2")], "large": [()]}
+    slow = {"small": ["--token-delay-s 0.2"], "large": [""]}
     async with fake_stack(engines=slow) as stack:
         idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", stack.port)
         idle_writer.write(GET)

@@ -26,7 +26,7 @@ def test_the_endpoint_with_the_fewest_requests_in_flight_is_picked() -> None:
 
 def test_only_a_ready_endpoint_is_picked() -> None:
     for state in ("starting", "draining", "restarting"):
-        made = pools(replace(ENDPOINT, state=state))  # type: ignore[arg-type]
+        made = pools(replace(ENDPOINT, state=state))
         assert made.pick("small", 0.0) is None
         assert made.retry_after_s("small", 0.0) == 9
     assert pools().retry_after_s("small", 0.0) == DEFAULT_RETRY_AFTER_S
