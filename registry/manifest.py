@@ -11,6 +11,8 @@ from registry.digests import MANIFEST_NAME
 from registry.disk import write_durably
 
 SourceKind = Literal["hub", "packages", "folder"]
+# Raise it when `registry.convert` writes something else from the same file: what an older one wrote is then made anew.
+CONVERSION = 1
 
 
 class Manifest(BaseModel):
@@ -22,6 +24,8 @@ class Manifest(BaseModel):
     source_kind: SourceKind
     pin: str
     """What the source was pinned to, in full: the entry's name holds only its beginning."""
+    conversion: int = CONVERSION
+    """Which `CONVERSION` made the folder; of no meaning where nothing was converted."""
     origin: str
     """One line for people."""
     sha256: str
@@ -43,6 +47,12 @@ def read_manifest(entry: Path) -> Manifest | None:
         return None
     except ValidationError as error:
         raise UserError(f"{entry / MANIFEST_NAME} cannot be read: {error.errors()[0]['msg']}") from None
+
+
+def fits(manifest: Manifest, source: Source) -> bool:
+    """Whether an entry holds what the source gives now."""
+    is_converted_alike = not isinstance(source, PackageSource) or manifest.conversion == CONVERSION
+    return manifest.pin == pin_of(source) and is_converted_alike
 
 
 def pin_of(source: Source) -> str:

@@ -19,7 +19,7 @@ from registry.convert import convert_in_child
 from registry.digests import folder_sha256, folder_stamp
 from registry.disk import publish, require_room
 from registry.hub import download_hub, probe_hub
-from registry.manifest import Manifest, SourceKind, origin_of, pin_of, read_manifest
+from registry.manifest import Manifest, SourceKind, fits, origin_of, pin_of, read_manifest
 from registry.packages import join_packages, room_bytes
 from registry.progress import Progress
 from registry.work import Work, bytes_below
@@ -113,7 +113,7 @@ class ModelStore:
             manifest = read_manifest(entry)
         except UserError as error:
             raise DamagedError(f"{error}; {_fetch_again(model)}") from error
-        if manifest is None or manifest.pin != pin_of(source):
+        if manifest is None or not fits(manifest, source):
             return None
         folder = source.path if isinstance(source, FolderSource) else entry
         try:

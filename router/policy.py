@@ -40,7 +40,7 @@ def choose(need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) 
     ready.
     """
     able, because = _able(need, cards)
-    trusted = next((card for card in able if card.max_difficulty >= need.difficulty), able[-1])
+    trusted = next((card for card in able if _trusts(card, need.difficulty)), able[-1])
     grade = "easy" if need.difficulty < 0.5 else "hard"
     reason = f"{grade} ({need.why_difficult}){because}: {trusted.name} answers"
     if is_ready(trusted.name):
@@ -75,6 +75,10 @@ def smallest_for_embeddings(cards: Sequence[Model]) -> Choice:
 
 
 _CANNOT = {"chat": "makes embeddings only", "embed": "makes no embeddings"}
+
+
+def _trusts(card: Model, difficulty: float) -> bool:
+    return difficulty < card.max_difficulty or card.max_difficulty == 1
 
 
 def _models_that(task: str, cards: Sequence[Model]) -> str:

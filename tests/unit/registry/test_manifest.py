@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.manifest import origin_of
+from registry.manifest import CONVERSION, Manifest, fits, origin_of, pin_of
 from tests.unit.registry.support import build_wheel, folder_source, hub_source, package_source
 
 
@@ -30,3 +30,24 @@ def test_the_origin_names_packages_that_are_not_numbered(tmp_path: Path, names: 
 
 def test_the_origin_of_a_folder_names_it() -> None:
     assert origin_of(folder_source(Path("/weights/tiny"), "ab" * 32)) == "the folder /weights/tiny (sha256 abab…)"
+
+
+def test_what_an_older_conversion_wrote_is_made_anew_but_a_hub_s_files_stay(tmp_path: Path) -> None:
+    packages, hub = package_source(tmp_path), hub_source()
+
+    def manifest_of(pin: str, conversion: int) -> Manifest:
+        return Manifest(
+            model="tiny",
+            source_kind="hub",
+            pin=pin,
+            conversion=conversion,
+            origin="",
+            sha256="",
+            size_bytes=0,
+            stamp={},
+        )
+
+    assert fits(manifest_of(pin_of(packages), CONVERSION), packages)
+    assert not fits(manifest_of(pin_of(packages), CONVERSION - 1), packages)
+    assert fits(manifest_of(pin_of(hub), CONVERSION - 1), hub)
+    assert not fits(manifest_of("other", CONVERSION), hub)

@@ -27,8 +27,8 @@ def chosen(query: Need, cards: tuple[Model, ...] = CARDS, away: tuple[str, ...] 
     ("query", "model"),
     [
         (need(), "english"),
-        (need(0.5), "english"),
-        (need(0.501), "large"),
+        (need(0.499), "english"),
+        (need(0.5), "large"),
         (need(1.0), "large"),
         (need(languages=("zh",)), "small"),
         (need(0.9, languages=("zh",)), "large"),

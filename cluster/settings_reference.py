@@ -1,0 +1,75 @@
+"""`docs/configuration.md`, made from the settings themselves, so that the two cannot disagree."""
+
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from cluster.settings import FolderSource, HubSource, Model, Package, PackageSource, Pool, Router, Settings, Site
+
+_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", Settings),
+    ("models: one model", Model),
+    ("models, sources: a hub", HubSource),
+    ("models, sources: packages", PackageSource),
+    ("models, sources, packages: one package", Package),
+    ("models, sources: a folder", FolderSource),
+    ("pools: one pool", Pool),
+    ("router", Router),
+    ("site", Site),
+)
+# Longer numbers are read more easily in groups of three; a port is not such a number.
+_LONG = 10_000
+_HEAD = """# Configuration
+
+One file, `fenzhen.yaml`; without one, the profile that fits the memory. `fenzhen config` prints the one in effect to start from.
+Every key is checked: one that does not exist is refused with its line and the nearest right one. Units stand in the
+names. Only secrets and ports may come from the environment.
+
+This page is made from the settings by `make docs`.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *(_section(title, section) for title, section in _SECTIONS)])
+
+
+def _section(title: str, section: type[BaseModel]) -> str:
+    about = (section.__doc__ or "").strip().splitlines()[0]
+    lines = [f"## {title}", about, "", "| key | default | limits | meaning |", "| --- | --- | --- | --- |"]
+    for name, info in section.model_fields.items():
+        lines.append(f"| `{name}` | {_default(info)} | {_limits(info)} | {_escaped(info.description or '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "needed"
+    value: Any = info.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined or isinstance(value, BaseModel):
+        return "see below"
+    if isinstance(value, Path):
+        # As it is written, whatever home the page is made in.
+        return f"`{str(value).replace(str(Path.home()), '~')}`"
+    if isinstance(value, int | float):
+        return f"{value:,}" if value >= _LONG else f"{value}"
+    return f"`{value}`"
+
+
+def _limits(info: FieldInfo) -> str:
+    words = []
+    if get_origin(info.annotation) is not None and all(isinstance(arg, str) for arg in get_args(info.annotation)):
+        words.append(" or ".join(f"`{arg}`" for arg in get_args(info.annotation)))
+    for rule in info.metadata:
+        for attribute, sign in (("gt", "over"), ("ge", "at least"), ("lt", "under"), ("le", "at most")):
+            bound = getattr(rule, attribute, None)
+            if bound is not None:
+                words.append(f"{sign} {bound:,}" if bound >= _LONG else f"{sign} {bound}")
+    return ", ".join(words)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
