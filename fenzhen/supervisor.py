@@ -62,12 +62,12 @@ class Supervisor:
         _on_signals(is_told_to_stop)
         try:
             await self._start_and_watch(is_told_to_stop)
-        except FenzhenError as error:
+        except Exception as error:
+            # The edge of this process: whatever it is, the parts must be stopped, and people told.
             _log.exception("the stack cannot go on")
-            self._say("failed", str(error))
-            status = 3
-        last_words = self._phase == "failed"
-        await asyncio.to_thread(self._stop, keep_message=last_words)
+            self._say("failed", str(error) if isinstance(error, FenzhenError) else f"{type(error).__name__}: {error}")
+            status = 3 if isinstance(error, Unavailable) else 1
+        await asyncio.to_thread(self._stop, keep_message=status != 0)
         return status
 
     async def _start_and_watch(self, is_told_to_stop: asyncio.Event) -> None:
@@ -119,9 +119,11 @@ class Supervisor:
         for name in (ROUTER, *(pool_part_name(pool.model) for pool in self._plan.settings.pools)):
             if not keep_message:
                 self._say("stopping", f"stopping {name}")
-            with contextlib.suppress(Exception):
-                # A part that never came to be cannot be stopped; the log has why, and Ray's own stop follows.
+            try:
                 self._runtime.stop_part(name)
+            except Exception:
+                # A part that never came to be cannot be stopped, nor any without Ray; the others still must be.
+                _log.exception("%s could not be stopped by itself", name)
         if not keep_message:
             self._say("stopping", "stopping Ray")
         self._runtime.stop()
