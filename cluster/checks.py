@@ -8,6 +8,7 @@ from cluster import machine_checks, packages_check, port_check
 from cluster.finding import Finding
 from cluster.machine import free_disk_bytes, read_machine
 from cluster.settings import Settings
+from cluster.stack_state import processes_below, read_state
 
 
 def doctor(settings: Settings, present: frozenset[str]) -> tuple[Finding, ...]:
@@ -16,8 +17,10 @@ def doctor(settings: Settings, present: frozenset[str]) -> tuple[Finding, ...]:
     `present` holds the names of the models whose files are there whole.
     """
     machine = read_machine()
-    address = port_check.read_address(settings.router.host, settings.router.port)
-    is_running = address.holder is not None and address.holder.is_ours
+    state = read_state(settings.site.state_dir)
+    is_running = state is not None and state.is_alive
+    own_pids = {note.pid for note in processes_below(state.pid)} if state is not None and is_running else set()
+    address = port_check.read_address(settings.router.host, settings.router.port, own_pids)
     distributions = packages_check.read_distributions()
     build = packages_check.build_of(distributions)
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

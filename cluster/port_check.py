@@ -4,15 +4,13 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psutil
 
 from cluster.finding import Finding
 from cluster.settings import Router
-
-# Ray names the process of a Serve replica after application and deployment, both of which are called `router` here.
-OUR_TITLE = "ray::ServeReplica:router:router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Holder:
     """None where the system does not tell us, mostly because it is another user's."""
     name: str
     is_ours: bool
-    """It is a router replica of a stack that runs already."""
+    """It belongs to the stack that runs already with the same state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +34,8 @@ class Address:
     """Who has it, where it is taken and that is known."""
 
 
-def read_address(host: str, port: int) -> Address:
-    """Listen on the address for a moment."""
+def read_address(host: str, port: int, own_pids: Collection[int]) -> Address:
+    """Listen on the address for a moment. `own_pids` are the processes of the stack that runs already."""
     try:
         family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -46,7 +44,7 @@ def read_address(host: str, port: int) -> Address:
             listener.bind(target)
             listener.listen(1)
     except OSError as problem:
-        return Address(problem, _holder(port) if problem.errno == errno.EADDRINUSE else None)
+        return Address(problem, _holder(port, own_pids) if problem.errno == errno.EADDRINUSE else None)
     return Address(None, None)
 
 
@@ -83,7 +81,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _holder(port: int) -> Holder | None:
+def _holder(port: int, own_pids: Collection[int]) -> Holder | None:
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.Error:
@@ -94,8 +92,7 @@ def _holder(port: int) -> Holder | None:
         return None
     try:
         process = psutil.Process(pid)
-        title = " ".join(process.cmdline())
         name = "this process" if pid == os.getpid() else process.name()
     except psutil.Error:
         return Holder(pid, "a process", is_ours=False)
-    return Holder(pid, name, is_ours=title.startswith(OUR_TITLE))
+    return Holder(pid, name, is_ours=pid in own_pids)

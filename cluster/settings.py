@@ -74,7 +74,9 @@ class Model(Closed):
     name: Name = Field(description="What callers ask for, and what answers say.")
     sources: tuple[Source, ...] = Field(min_length=1, description="Tried in order; the first that answers is used.")
     languages: tuple[Language, ...] = Field(min_length=1, description="ISO 639 codes of the languages it speaks.")
-    max_difficulty: float = Field(ge=0, le=1, description="Trusted with questions below this difficulty, 0 to 1; 1: with every one.")
+    max_difficulty: float = Field(
+        ge=0, le=1, description="Trusted with questions below this difficulty, 0 to 1; 1: with every one."
+    )
     tools: bool = Field(default=False, description="Whether it can call tools.")
     task: Literal["chat", "embed"] = Field(default="chat", description="What it is asked to do.")
     context_tokens: int = Field(gt=0, description="Prompt and answer together.")

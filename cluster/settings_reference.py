@@ -1,7 +1,7 @@
 """`docs/configuration.md`, made from the settings themselves, so that the two cannot disagree."""
 
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,8 +24,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 _LONG = 10_000
 _HEAD = """# Configuration
 
-One file, `fenzhen.yaml`; without one, the profile that fits the memory. `fenzhen config` prints the one in effect to start from.
-Every key is checked: one that does not exist is refused with its line and the nearest right one. Units stand in the
+One file, `fenzhen.yaml`; without one, the profile that fits the memory. `fenzhen config` prints the one in effect to
+start from. Every key is checked: one that does not exist is refused with its line and the nearest right one. Units stand in the
 names. Only secrets and ports may come from the environment.
 
 This page is made from the settings by `make docs`.
@@ -61,8 +61,9 @@ def _default(info: FieldInfo) -> str:
 
 def _limits(info: FieldInfo) -> str:
     words = []
-    if get_origin(info.annotation) is not None and all(isinstance(arg, str) for arg in get_args(info.annotation)):
-        words.append(" or ".join(f"`{arg}`" for arg in get_args(info.annotation)))
+    choices = get_args(info.annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        words.append(" or ".join(f"`{choice}`" for choice in choices))
     for rule in info.metadata:
         for attribute, sign in (("gt", "over"), ("ge", "at least"), ("lt", "under"), ("le", "at most")):
             bound = getattr(rule, attribute, None)

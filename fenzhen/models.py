@@ -1,5 +1,6 @@
 """`fenzhen models`: what is configured, what is on the disk, and where it comes from."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.progress import reporter
 from registry.digests import folder_sha256
-from registry.store import DamagedError, ModelStore
+from registry.store import DamagedError, ModelStore, StoredModel
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,14 +73,8 @@ def list_models(config: Path | None, profile_name: str | None, as_json: bool) ->
 @click.argument("names", nargs=-1)
 def fetch(config: Path | None, profile_name: str | None, names: tuple[str, ...]) -> None:
     """Fetch models by NAME, or all that have a pool."""
-    settings, _ = load(config, profile_name)
-    output = Output()
-    wanted = _named(settings, names)
-    with reporter(output.progress) as progress:
-        store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress)
-        stored = [store.fetch(model) for model in wanted]
-    for model in stored:
-        output.say(f"{model.model}: {model.origin}\n  {model.folder} ({decimal(model.size_bytes)})")
+    for stored, say in _each(config, profile_name, names, ModelStore.fetch):
+        say(f"{stored.model}: {stored.origin}\n  {stored.folder} ({decimal(stored.size_bytes)})")
 
 
 @models.command()
@@ -87,14 +82,8 @@ def fetch(config: Path | None, profile_name: str | None, names: tuple[str, ...])
 @click.argument("names", nargs=-1)
 def verify(config: Path | None, profile_name: str | None, names: tuple[str, ...]) -> None:
     """Hash every file of the models anew and compare. Names as for `fetch`."""
-    settings, _ = load(config, profile_name)
-    output = Output()
-    wanted = _named(settings, names)
-    with reporter(output.progress) as progress:
-        store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress)
-        stored = [store.verify(model) for model in wanted]
-    for model in stored:
-        output.say(f"{model.model}: as fetched, sha256 {model.sha256}")
+    for stored, say in _each(config, profile_name, names, ModelStore.verify):
+        say(f"{stored.model}: as fetched, sha256 {stored.sha256}")
 
 
 @models.command()
@@ -102,6 +91,21 @@ def verify(config: Path | None, profile_name: str | None, names: tuple[str, ...]
 def digest(folder: Path) -> None:
     """Print the digest of a FOLDER, for a source of kind `folder`."""
     click.echo(folder_sha256(folder))
+
+
+def _each(
+    config: Path | None,
+    profile_name: str | None,
+    names: tuple[str, ...],
+    do: Callable[[ModelStore, Model], StoredModel],
+) -> Iterator[tuple[StoredModel, Callable[[str], None]]]:
+    """Do something to each of the named models, with a progress bar; gives what became of it and a way to say so."""
+    settings, _ = load(config, profile_name)
+    output = Output()
+    for model in _named(settings, names):
+        with reporter(output.progress) as progress:
+            stored = do(ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress), model)
+        yield stored, output.say
 
 
 def _named(settings: Settings, names: tuple[str, ...]) -> list[Model]:

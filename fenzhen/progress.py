@@ -20,6 +20,8 @@ from registry.progress import Progress as Transfer
 # Often enough to see that it lives, seldom enough to read in a log.
 LINE_EVERY_RATIO = 0.1
 LINE_EVERY_S = 15.0
+# A stage that is over in seconds needs no steps.
+LINE_AT_MOST_EVERY_S = 3.0
 
 
 class Reporter(Transfer, Protocol):
@@ -42,7 +44,7 @@ def reporter(console: Console) -> Reporter:
 
 
 class LineReporter:
-    """A line at the start of a stage, at each tenth or 15 s, and at its end."""
+    """A line at the start of a stage, at each tenth (every 3 s at most) or 15 s, and at its end."""
 
     def __init__(self, say: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
@@ -66,8 +68,10 @@ class LineReporter:
         """Bytes done since the stage began: all of them, not the difference."""
         self.count(done_bytes)
         now_s, total = self._clock(), self._total_bytes
-        is_step = total is not None and done_bytes - self._said_bytes >= total * LINE_EVERY_RATIO
-        is_late = now_s - self._said_s >= LINE_EVERY_S
+        silent_s = now_s - self._said_s
+        is_tenth = total is not None and done_bytes - self._said_bytes >= total * LINE_EVERY_RATIO
+        is_step = is_tenth and silent_s >= LINE_AT_MOST_EVERY_S
+        is_late = silent_s >= LINE_EVERY_S
         # The last step is the end's line to tell.
         if (is_step or is_late) and done_bytes != total:
             self._said_bytes, self._said_s = done_bytes, now_s

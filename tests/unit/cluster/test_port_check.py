@@ -1,13 +1,12 @@
 import errno
+import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from cluster.finding import Verdict
-from cluster.port_check import OUR_TITLE, Address, Holder, port, reach, read_address
+from cluster.port_check import Address, Holder, port, reach, read_address
 from cluster.settings import Router
 
 TAKEN = OSError(errno.EADDRINUSE, "Address already in use")
@@ -25,33 +24,24 @@ def test_a_port_that_was_just_given_back_is_free() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    address = read_address("127.0.0.1", free)
+    address = read_address("127.0.0.1", free, ())
     assert port(Router(port=free), address).verdict == "ok"
 
 
 def test_a_taken_port_names_who_holds_it(listening_port: int) -> None:
-    finding = port(Router(port=listening_port), read_address("127.0.0.1", listening_port))
+    finding = port(Router(port=listening_port), read_address("127.0.0.1", listening_port, ()))
     assert finding.verdict == "fail"
     assert f"127.0.0.1:{listening_port} is taken by this process (pid " in finding.fact
 
 
-def test_a_port_held_by_our_own_router_is_no_obstacle() -> None:
-    code = (
-        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
-    )
-    with subprocess.Popen(
-        [OUR_TITLE, "-c", code], executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as replica:
-        assert replica.stdout is not None
-        held = int(replica.stdout.readline())
-        finding = port(Router(port=held), read_address("127.0.0.1", held))
-        replica.kill()
+def test_a_port_held_by_the_stack_that_runs_already_is_no_obstacle(listening_port: int) -> None:
+    finding = port(Router(port=listening_port), read_address("127.0.0.1", listening_port, {os.getpid()}))
     assert finding.verdict == "ok"
-    assert f"held by our own stack that runs (pid {replica.pid})" in finding.fact
+    assert f"held by our own stack that runs (pid {os.getpid()})" in finding.fact
 
 
 def test_a_host_name_that_does_not_exist_is_named() -> None:
-    finding = port(Router(host="no.such.host.invalid"), read_address("no.such.host.invalid", 8000))
+    finding = port(Router(host="no.such.host.invalid"), read_address("no.such.host.invalid", 8000, ()))
     assert finding.verdict == "fail"
     assert finding.fact.startswith("cannot listen on no.such.host.invalid:8000: ")
 

@@ -22,12 +22,23 @@ def test_a_line_comes_at_the_start_at_each_tenth_and_at_the_end() -> None:
     with LineReporter(said.append, clock) as progress:
         progress.stage("small: downloading", 100_000_000)
         for done in range(5_000_000, 100_000_001, 5_000_000):
-            clock.now_s += 0.5
+            clock.now_s += 2.0
             progress.advance(done)
     assert said[0] == "small: downloading (100.0 MB)"
-    assert said[1] == "  10%, 10.0 MB of 100.0 MB, 10.0 MB/s, 9 s left"
-    assert said[-1] == "  done, 100.0 MB in 10 s"
+    assert said[1] == "  10%, 10.0 MB of 100.0 MB, 2.5 MB/s, 36 s left"
+    assert said[-1] == "  done, 100.0 MB in 40 s"
     assert len(said) == 11
+
+
+def test_a_transfer_that_is_over_in_seconds_has_no_steps() -> None:
+    said: list[str] = []
+    clock = Clock()
+    with LineReporter(said.append, clock) as progress:
+        progress.stage("small: checking", 100_000_000)
+        for done in range(5_000_000, 100_000_001, 5_000_000):
+            clock.now_s += 0.1
+            progress.advance(done)
+    assert said == ["small: checking (100.0 MB)", "  done, 100.0 MB in 2 s"]
 
 
 def test_a_slow_transfer_is_heard_of_every_15_s() -> None:
