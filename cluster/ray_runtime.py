@@ -18,6 +18,8 @@ _ENVIRONMENT: Final = {
     # Its logs stay small.
     "RAY_ROTATION_MAX_BYTES": str(16 * 1024 * 1024),
     "RAY_ROTATION_BACKUP_COUNT": "2",
+    # By default Ray makes its workers, and so the router and the engines, yield to everything else on the machine.
+    "RAY_worker_niceness": "0",
     # Its watch over memory would kill a replica while an engine loads a model.
     "RAY_memory_monitor_refresh_ms": "0",
 }
