@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from cluster.stack_state import read_state
 from fenzhen.options import config_options, load
 from fenzhen.output import Output
 from fenzhen.stopping import stop_stack
@@ -19,9 +18,5 @@ def down(config: Path | None, profile_name: str | None) -> None:
     """
     settings, _ = load(config, profile_name)
     output = Output()
-    if not stop_stack(settings.site.state_dir, output):
-        output.say("Nothing was running.")
-        return
-    state = read_state(settings.site.state_dir)
-    count = len(state.processes) if state is not None else 0
-    output.say(f"Stopped: of the supervisor and its {count} processes none is left.")
+    count = stop_stack(settings.site.state_dir, output)
+    output.say(f"Stopped: all {count} processes have ended, none is left." if count else "Nothing was running.")

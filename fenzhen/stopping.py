@@ -18,13 +18,13 @@ _STOP_TIMEOUT_S: Final = 180.0
 _LEFTOVER_S: Final = 8.0
 
 
-def stop_stack(state_dir: Path, output: Output) -> bool:
-    """Stop the stack of this state folder. False if nothing was running. Raises OurFault if something would not end."""
+def stop_stack(state_dir: Path, output: Output) -> int:
+    """Stop the stack of this state folder. Gives how many processes have ended; raises OurFault if one would not."""
     state = read_state(state_dir)
     if state is None:
-        return False
+        return 0
     was_alive = state.is_alive
-    known = {note.pid: note for note in (*state.processes, *processes_below(state.pid))}
+    known = {note.pid: note for note in (*state.processes, *processes_below(state.pid)) if note.is_alive}
     if was_alive:
         os.kill(state.pid, signal.SIGTERM)
         known |= _follow(state_dir, state, output)
@@ -32,7 +32,7 @@ def stop_stack(state_dir: Path, output: Output) -> bool:
     if left:
         names = ", ".join(f"{note.name} ({note.pid})" for note in left)
         raise OurFault(f"these processes would not end: {names}")
-    return was_alive or any(note.is_alive for note in state.processes)
+    return len(known) + was_alive
 
 
 def _follow(state_dir: Path, state: StackState, output: Output) -> dict[int, ProcessNote]:

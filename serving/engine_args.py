@@ -15,6 +15,7 @@ from typing import Literal
 
 from cluster.errors import UserError
 from cluster.settings import EngineArg, Model, Pool
+from serving import tool_calls
 
 Build = Literal["cpu", "gpu"]
 
@@ -87,7 +88,7 @@ def engine_arguments(model: Model, pool: Pool, folder: Path, device: Build, host
     if device == "gpu":
         ours["tensor-parallel-size"] = pool.gpus_per_engine
     chosen = {_checked_name(name, pool): value for name, value in pool.engine_args.items()}
-    defaults = {name: value for name, value in _defaults(device).items() if name not in chosen}
+    defaults = {name: value for name, value in _defaults(device, chosen).items() if name not in chosen}
     options = ours | chosen | defaults
     return tuple(word for name, value in options.items() for word in option_words(name, value))
 
@@ -144,11 +145,14 @@ def engine_command(
     return Command(arguments, engine_environment(pool, device, base))
 
 
-def _defaults(device: Build) -> dict[str, EngineArg]:
+def _defaults(device: Build, chosen: Mapping[str, EngineArg]) -> dict[str, EngineArg]:
     # The router accounts for every request; here the lines would push what matters out of the log.
     defaults: dict[str, EngineArg] = {"disable-uvicorn-access-log": True}
     if device == "cpu":
         defaults["distributed-executor-backend"] = "uni"
+    if chosen.get("tool-call-parser") == tool_calls.NAME:
+        # vLLM takes a module's name, too, which stays the same wherever we are installed.
+        defaults["tool-parser-plugin"] = "serving.tool_parser"
     return defaults
 
 

@@ -1,4 +1,4 @@
-"""The one module that knows vLLM's Python: it serves, and it checks arguments, each in a process of its own.
+"""Knows vLLM's Python, as `serving.tool_parser` does: serves, and checks arguments, each in a process of its own.
 
     python -m serving.vllm_main serve OPTIONS...     vLLM's OpenAI server
     python -m serving.vllm_main check < ARGUMENTS    what vLLM's own parser says to each list of arguments
@@ -72,6 +72,7 @@ def check(lists: Sequence[Sequence[str]]) -> list[str | None]:
     """What vLLM says against each list of arguments; None if nothing."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.launchers.launcher import validate_api_server_args
+    from vllm.tool_parsers import ToolParserManager
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class Parser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -87,8 +88,11 @@ def check(lists: Sequence[Sequence[str]]) -> list[str | None]:
         try:
             parsed = parser.parse_args(list(arguments))
             validate_parsed_serve_args(parsed)
+            # As its server does before it looks for the parser's name.
+            if parsed.tool_parser_plugin:
+                ToolParserManager.import_tool_parser(parsed.tool_parser_plugin)
             validate_api_server_args(parsed)
-        # All that these three raise over an argument; `SystemExit` is argparse's, for --help and --version.
+        # All that these raise over an argument; `SystemExit` is argparse's, for --help and --version.
         except (TypeError, ValueError, KeyError, argparse.ArgumentError, SystemExit) as error:
             return " ".join(str(error).split()) or type(error).__name__
         return None

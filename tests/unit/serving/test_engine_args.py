@@ -98,6 +98,16 @@ def test_a_pool_may_choose_another_value_than_our_default() -> None:
     ]
 
 
+def test_an_engine_that_is_to_use_our_parser_of_tool_calls_is_told_where_it_is() -> None:
+    assert "--tool-parser-plugin=serving.tool_parser" in words("gpu", tool_call_parser="qwen_json")
+    assert not [word for word in words("gpu", tool_call_parser="hermes") if "plugin" in word]
+
+
+def test_a_plugin_of_the_pool_s_own_stays() -> None:
+    chosen = words("cpu", tool_call_parser="qwen_json", tool_parser_plugin="/mine.py")
+    assert [word for word in chosen if "plugin" in word] == ["--tool-parser-plugin=/mine.py"]
+
+
 def test_on_gpus_one_engine_spans_those_of_its_pool() -> None:
     assert "--tensor-parallel-size=1" in words("gpu")
     assert not [word for word in words("gpu") if "executor" in word]
