@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cluster.directory import Directory
+from cluster.ray_tls import ray_tls_environment
 from cluster.settings import Site
 
 # Read when Ray is imported, so it must be set before that.
@@ -51,6 +52,7 @@ class RayRuntime:
     def start(self, site: Site) -> None:
         """Start Ray and Serve on the loopback address. Takes about 8 s."""
         os.environ.update(_ENVIRONMENT)
+        os.environ.update(ray_tls_environment(site.state_dir / "tls"))
         import ray
         from ray import serve
 

@@ -25,8 +25,8 @@ _LONG = 10_000
 _HEAD = """# Configuration
 
 One file, `fenzhen.yaml`; without one, the profile that fits the memory. `fenzhen config` prints the one in effect to
-start from. Every key is checked: one that does not exist is refused with its line and the nearest right one. Units stand in the
-names. Only secrets and ports may come from the environment.
+start from. Every key is checked: one that does not exist is refused with its line and the nearest right one. Units
+stand in the names. Only secrets and ports may come from the environment.
 
 This page is made from the settings by `make docs`.
 """

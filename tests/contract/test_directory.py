@@ -16,10 +16,10 @@ ENDPOINT = Endpoint("a", "small", "http://127.0.0.1:9001", "ready", "", 0, 1, 1.
 
 
 @pytest.fixture(scope="module")
-def ray_runtime() -> Iterator[RayRuntime]:
+def ray_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayRuntime]:
     """One Ray for this module, as the stack starts it."""
     runtime = RayRuntime()
-    runtime.start(Site())
+    runtime.start(Site(state_dir=tmp_path_factory.mktemp("ray")))
     yield runtime
     runtime.stop()
 

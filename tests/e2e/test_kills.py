@@ -21,7 +21,13 @@ BACK_WITHIN_S = 180
 
 
 def ask(stack: RunningStack, model: str, max_tokens: int = 8) -> httpx.Response:
-    body = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": max_tokens}
+    """Ask for an answer of exactly so many tokens."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": max_tokens,
+        "ignore_eos": True,
+    }
     return httpx.post(f"{stack.base_url}/v1/chat/completions", json=body, timeout=ANSWER_WITHIN_S)
 
 
@@ -63,6 +69,10 @@ def test_a_killed_engine_comes_back_while_the_other_pool_answers_and_nothing_han
     assert set(in_flight) <= {200, 503}
     assert 503 in in_flight
 
+    # The replica looks every second, and the table is read as often.
+    deadline_s = time.monotonic() + 20
+    while stack.engine(LARGE)["state"] == "ready":
+        assert time.monotonic() < deadline_s, "nobody has noticed that the engine is dead"
     refused = 0
     while stack.engine(LARGE)["state"] != "ready":
         began_s = time.monotonic()

@@ -1,7 +1,10 @@
 """The main job on real engines: an easy and a hard question, through the official client and the command line."""
 
 import json
+import socket
+import ssl
 import time
+from typing import Literal
 
 import httpx
 import openai
@@ -104,35 +107,40 @@ def test_the_official_client_gets_n_answers_with_seed_stop_and_logprobs(stack: R
     assert len(logprobs.content[0].top_logprobs) == 2
 
 
-def test_the_official_client_calls_a_tool(stack: RunningStack) -> None:
-    tool: ChatCompletionFunctionToolParam = {
-        "type": "function",
-        "function": {
-            "name": "opening_hours",
-            "description": "Opening hours of an office",
-            "parameters": {
-                "type": "object",
-                "properties": {"office": {"type": "string"}},
-                "required": ["office"],
-                "additionalProperties": False,
-            },
+TOOL: ChatCompletionFunctionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "opening_hours",
+        "description": "Look up the opening hours of a public library",
+        "parameters": {
+            "type": "object",
+            "properties": {"library": {"type": "string"}},
+            "required": ["library"],
+            "additionalProperties": False,
         },
-    }
+    },
+}
+
+
+@pytest.mark.parametrize("tool_choice", ["auto", "required"])
+def test_the_official_client_calls_a_tool(stack: RunningStack, tool_choice: Literal["auto", "required"]) -> None:
+    question = "When does the central library open? Look it up."
     with client_of(stack) as client:
         answer = client.chat.completions.create(
             model="auto",
-            messages=[{"role": "user", "content": "When does the tax office open?"}],
-            tools=[tool],
-            tool_choice="required",
+            messages=[{"role": "user", "content": question}],
+            tools=[TOOL],
+            tool_choice=tool_choice,
             temperature=0,
             max_tokens=80,
         )
     assert answer.model == LARGE
     calls = answer.choices[0].message.tool_calls
-    assert calls
+    assert calls, answer.choices[0].message.content
     assert calls[0].type == "function"
     assert calls[0].function.name == "opening_hours"
-    assert set(json.loads(calls[0].function.arguments)) == {"office"}
+    assert set(json.loads(calls[0].function.arguments)) == {"library"}
+    assert answer.choices[0].finish_reason == "tool_calls"
 
 
 class Place(BaseModel):
@@ -188,7 +196,9 @@ def test_a_client_that_hangs_up_frees_the_engines_slot(stack: RunningStack) -> N
         "ignore_eos": True,
     }
     with httpx.stream("POST", f"{stack.base_url}/v1/chat/completions", json=body, timeout=60) as response:
-        next(response.iter_lines())
+        # Held in a name: a forgotten iterator is closed at once, and the connection with it.
+        lines = response.iter_lines()
+        next(lines)
         assert stack.engine_metric(LARGE, running) == 1
     deadline_s = time.monotonic() + 10
     while stack.engine_metric(LARGE, running) != 0:
@@ -196,13 +206,29 @@ def test_a_client_that_hangs_up_frees_the_engines_slot(stack: RunningStack) -> N
         time.sleep(0.2)
 
 
-def test_every_part_listens_on_the_loopback_address_only(stack: RunningStack) -> None:
+def test_what_listens_beyond_the_loopback_address_takes_no_stranger(stack: RunningStack) -> None:
+    """Ray Serve opens a port on all interfaces for calls between replicas: it must ask for this start's certificate."""
     state = read_state(stack.state_dir)
     assert state is not None
     ours = {state.pid, *(note.pid for note in processes_below(state.pid))}
-    listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
+    listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     assert len(listening) > 3
-    assert {c.laddr.ip.removeprefix("::ffff:") for c in listening if c.laddr} == {"127.0.0.1"}
+    open_to_all = [a for a in listening if a and a.ip.removeprefix("::ffff:") != "127.0.0.1"]
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname = False
+    stranger.verify_mode = ssl.CERT_NONE
+    stranger.set_alpn_protocols(["h2"])
+    for address in open_to_all:
+        with pytest.raises(ssl.SSLError, match="certificate required"):
+            shake_hands(address.port, stranger)
+
+
+def shake_hands(port: int, context: ssl.SSLContext) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as secure:
+        # With TLS 1.3 the server's refusal of a client's certificate comes with its first answer.
+        secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        while secure.recv(4096):
+            pass
 
 
 def test_down_stops_everything_and_leaves_nothing(stack: RunningStack) -> None:
