@@ -3,8 +3,6 @@
 import asyncio
 from typing import Final
 
-import orjson
-
 from cluster.errors import FenzhenError, Unavailable
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
@@ -14,7 +12,7 @@ from router.exchange import Exchange
 from router.languages import languages_of
 from router.metrics import RouterMetrics
 from router.openai_error import as_http
-from router.openai_request import ApiRequest, Route, parse
+from router.openai_request import ApiRequest, Route, parse, written
 from router.policy import Need
 from router.pools import Pools
 from router.query import query_of_chat, query_of_text, text_of_chat
@@ -45,22 +43,21 @@ class Answerer:
     def answer(
         self, route: Route, raw: bytes, id_line: bytes, trace_lines: bytes, client: ClientConnection
     ) -> Exchange | None:
-        """Start answering one request; None if it was answered at once. `id_line` is the answer's x-request-id line."""
-        exchange: Exchange | None = None
+        """Start answering one request; None if it was refused unread. `id_line` is the answer's x-request-id line."""
         try:
             if self.in_flight >= self.settings.max_in_flight:
                 raise Unavailable(f"{self.in_flight} requests are in flight, as many as one replica takes.", 1)
             api_request = parse(route, raw)
             need = need_of(api_request)
-            exchange = Exchange(self, client, api_request, raw, need, id_line, trace_lines)
-            self.metrics.difficulty.observe(need.difficulty)
-            exchange.start()
         except FenzhenError as error:
-            status = self.refuse(error, id_line if exchange is None else exchange.said(), client)
+            status = self.refuse(error, id_line, client)
             self.metrics.answered("", status)
             return None
+        self.metrics.difficulty.observe(need.difficulty)
+        exchange = Exchange(self, client, api_request, raw, need, id_line, trace_lines)
         self.in_flight += 1
         self.metrics.in_flight.set(self.in_flight)
+        exchange.start()
         return exchange
 
     def finished(self, model: str, status: int) -> None:
@@ -89,7 +86,7 @@ def need_of(api_request: ApiRequest) -> Need:
             wants_json=answer_format.get("type") in ("json_object", "json_schema"),
         )
         text = text_of_chat(body["messages"])
-        tools_tokens = tokens_in(orjson.dumps(tools).decode()) if offers_tools else 0
+        tools_tokens = tokens_in(written(tools).decode()) if offers_tools else 0
     else:
         offers_tools, tools_tokens = False, 0
         query = query_of_text(body["prompt" if api_request.route == "completions" else "input"])

@@ -39,7 +39,11 @@ class RouterReplica:
         self._thread = threading.Thread(target=self._run_loop, name="router-http", daemon=True)
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(self._server.start(), self._loop)
-        await asyncio.wait_for(asyncio.wrap_future(starting), _START_TIMEOUT_S)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(starting), _START_TIMEOUT_S)
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
         self._following = asyncio.get_running_loop().create_task(self._follow_directory())
 
     async def check_health(self) -> None:
@@ -72,3 +76,4 @@ class RouterReplica:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.close()

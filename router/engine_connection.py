@@ -7,8 +7,7 @@ import httptools
 
 # Answer headers of ours or of one connection only; everything else an engine says is passed on.
 _NOT_PASSED_ON: Final = frozenset(
-    b"connection keep-alive transfer-encoding content-length server date upgrade trailer te proxy-authenticate "
-    b"proxy-authorization x-request-id".split()
+    b"connection keep-alive server date upgrade trailer te proxy-authenticate proxy-authorization x-request-id".split()
 )
 
 
@@ -32,8 +31,8 @@ class EngineConnection(asyncio.Protocol):
     """A connection that carries one exchange at a time. `is_idle` says that it may carry another."""
 
     __slots__ = (
-        "_head_lines", "_headers", "_is_complete", "_length", "_listener", "_parser", "_parts", "_status", "_transport",
-        "idle_since_s", "is_fresh", "is_idle",
+        "_can_go_on", "_ends_with_connection", "_headers", "_is_complete", "_is_framed", "_length", "_listener",
+        "_parser", "_parts", "_transport", "idle_since_s", "is_fresh", "is_idle",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,7 +42,10 @@ class EngineConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._headers: list[bytes] = []
         self._length: int | None = None
+        self._is_framed = False
+        self._ends_with_connection = False
         self._is_complete = False
+        self._can_go_on = False
         self.is_idle = False
         self.is_fresh = True
         """Whether no exchange has been carried yet: a used one may have been closed by the engine meanwhile."""
@@ -92,7 +94,11 @@ class EngineConnection(asyncio.Protocol):
         self._transport = None
         self.is_idle = False
         listener, self._listener = self._listener, None
-        if listener is not None:
+        if listener is None:
+            return
+        if self._ends_with_connection and exc is None:
+            listener.engine_done()
+        else:
             listener.engine_lost("broke the connection" if exc is not None else "closed the connection")
 
     def data_received(self, data: bytes) -> None:
@@ -103,8 +109,11 @@ class EngineConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._lose("sent something that is not HTTP")
-            return
+            if not self._is_complete:
+                self._lose("sent something that is not HTTP")
+                return
+            # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
+            self._can_go_on = False
         if self._parts and self._listener is not None:
             parts, self._parts = self._parts, []
             self._listener.engine_body(parts)
@@ -112,40 +121,61 @@ class EngineConnection(asyncio.Protocol):
             self._is_complete = False
             listener, self._listener = self._listener, None
             self.is_fresh = False
-            self.is_idle = self._parser.should_keep_alive() and self.is_open
+            self.is_idle = self._can_go_on and self.is_open and not self._is_sending
             if listener is not None:
                 listener.engine_done()
-            if not self.is_idle and self._transport is not None and self._listener is None:
-                self._transport.close()
+            if not self.is_idle and self._listener is None:
+                self.abort()
 
     # ---- from the parser -------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:
+            raise _Unasked
+        # The trailers of the answer before, too, must not end up in this one.
+        self._headers = []
+        self._length = None
+        self._is_framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
         if lower == b"content-length":
             self._length = int(value)
+            self._is_framed = True
+        elif lower == b"transfer-encoding":
+            self._is_framed = value.lower().endswith(b"chunked")
         elif lower not in _NOT_PASSED_ON:
             self._headers.append(b"%b: %b\r\n" % (lower, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        headers, self._headers = self._headers, []
-        length, self._length = self._length, None
-        if status < 200:
-            return
-        if self._listener is not None:
-            self._listener.engine_head(status, b"".join(headers), length)
+        # An interim answer (100, 103) is a message to the parser, too; the real one follows.
+        if status >= 200:
+            self._ends_with_connection = not self._is_framed
+            if self._listener is not None:
+                self._listener.engine_head(status, b"".join(self._headers), self._length)
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        # An interim answer (100, 103) is a message to the parser, too; the real one follows.
         if self._parser.get_status_code() >= 200:
             self._is_complete = True
+            # The parser knows it only here: with the message it forgets what was said about the connection.
+            self._can_go_on = self._parser.should_keep_alive()
+            self._ends_with_connection = False
+
+    @property
+    def _is_sending(self) -> bool:
+        """Whether the engine has answered before it took the whole request: it may never take the rest."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _lose(self, why: str) -> None:
         listener = self._listener
         self.abort()
         if listener is not None:
             listener.engine_lost(why)
+
+
+class _Unasked(Exception):
+    """Leaves the parser: a second answer begins."""

@@ -5,15 +5,19 @@ for `auto` another model. After that the break is told inside the stream, or by 
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVarTuple
 
 import orjson
 
-from cluster.errors import FenzhenError, TimedOut, Unavailable
+from cluster.errors import FenzhenError, OurFault, TimedOut, Unavailable
 from router.client_connection import ClientConnection
 from router.engine_connection import EngineConnection
+from router.engine_request import body_for, head_for
 from router.openai_request import ApiRequest
-from router.policy import AUTO, Choice, Need, choose, obey, smallest_for_embeddings
+from router.policy import AUTO, Choice, Need, Task, decide
 from router.pools import Slot
 
 if TYPE_CHECKING:
@@ -22,7 +26,23 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 3
 # Our own failures of an engine, to be tried elsewhere; other statuses are the engine's answer to the caller.
 _ENGINE_FAILED: Final = frozenset({500, 502, 503, 504})
-_PATHS: Final = {"chat": b"/v1/chat/completions", "completions": b"/v1/completions", "embeddings": b"/v1/embeddings"}
+
+_log = logging.getLogger(__name__)
+_Args = TypeVarTuple("_Args")
+
+
+def _ends_in_an_answer(act: "Callable[[Exchange, *_Args], None]") -> "Callable[[Exchange, *_Args], None]":
+    """Make a fault of ours in a callback the end of its exchange: nobody above could tell the client."""
+
+    @functools.wraps(act)
+    def guarded(self: "Exchange", *args: *_Args) -> None:
+        try:
+            act(self, *args)
+        except Exception:
+            _log.exception("a request failed, by a fault of ours (%s)", self._id_line.strip().decode("ascii"))
+            self._give_up()
+
+    return guarded
 
 
 class Exchange:
@@ -69,29 +89,14 @@ class Exchange:
         self.model = ""
         self.reason = ""
 
+    @_ends_in_an_answer
     def start(self) -> None:
-        """Choose and send, for the first time or again. Raises NotFound, Unavailable."""
-        self._attempts += 1
-        now_s = self._answerer.loop.time()
-        choice = self._choose(now_s)
-        name = choice.model.name
-        slot = self._answerer.pools.pick(name, now_s, self._tried)
-        if name != self.model:
-            self.model, self.reason = name, choice.reason
-            self._body = self._body_for(name)
-        if slot is None:
-            why = self._why_lost or self._answerer.pools.state(name)
-            raise Unavailable(f"The model {name} cannot answer now ({why}).", self._retry_after_s(now_s))
-        self._slot = slot
-        slot.in_flight += 1
-        connection = slot.idle_connection(now_s)
-        if connection is not None:
-            self._send(connection)
-        else:
-            self._connecting = self._answerer.loop.create_task(self._connect(slot))
+        """Choose and send, or refuse."""
+        self._try()
 
     # ---- from the engine -------------------------------------------------------------------------------------------
 
+    @_ends_in_an_answer
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
         if status in _ENGINE_FAILED:
             connection = self._connection
@@ -103,20 +108,18 @@ class Exchange:
         self._status = status
         self._head = (headers, content_length)
 
+    @_ends_in_an_answer
     def engine_body(self, parts: list[bytes]) -> None:
-        if self._is_over or self._head is None:
-            return
         now_s = self._answerer.loop.time()
         if self._first_byte_s is None:
-            self._first_byte_s = now_s
             self._begin()
+            self._first_byte_s = now_s
         self._last_byte_s = now_s
         self._ends_with_event = parts[-1].endswith(b"\n\n")
         self._client.relay(parts)
 
+    @_ends_in_an_answer
     def engine_done(self) -> None:
-        if self._is_over:
-            return
         now_s = self._answerer.loop.time()
         slot, connection = self._slot, self._connection
         assert slot is not None
@@ -126,22 +129,21 @@ class Exchange:
             connection.resume()
         slot.give_back(connection, now_s)
         if self._first_byte_s is None:
-            self._first_byte_s = now_s
             self._begin()
+            self._first_byte_s = now_s
         self._answerer.metrics.took(self.model, now_s - self._started_s, self._first_byte_s - self._started_s)
         self._close(self._status)
         self._client.end()
 
+    @_ends_in_an_answer
     def engine_lost(self, why: str) -> None:
-        if self._is_over:
-            return
         connection = self._connection
         if self._first_byte_s is None:
-            if connection is not None and not connection.is_fresh:
+            if connection is not None and not connection.is_fresh and self._head is None:
                 # The engine closed an idle connection just as we used it: nothing is wrong with it.
                 self._release_slot()
                 self._attempts -= 1
-                self._again()
+                self._try()
             else:
                 self._try_elsewhere(f"its engine {why}", is_engine_down=True)
             return
@@ -151,6 +153,7 @@ class Exchange:
 
     # ---- from the client -------------------------------------------------------------------------------------------
 
+    @_ends_in_an_answer
     def client_gone(self) -> None:
         if self._is_over:
             return
@@ -158,11 +161,13 @@ class Exchange:
         self._drop_engine()
         self._close(499)
 
+    @_ends_in_an_answer
     def client_is_slow(self) -> None:
         self._is_paused = True
         if self._connection is not None:
             self._connection.pause()
 
+    @_ends_in_an_answer
     def client_is_ready(self) -> None:
         self._is_paused = False
         self._last_byte_s = self._answerer.loop.time()
@@ -171,6 +176,7 @@ class Exchange:
 
     # ---- time ------------------------------------------------------------------------------------------------------
 
+    @_ends_in_an_answer
     def sweep(self, now_s: float) -> None:
         limits = self._answerer.settings
         if self._first_byte_s is None:
@@ -185,61 +191,79 @@ class Exchange:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _choose(self, now_s: float) -> Choice:
-        cards, pools = self._answerer.cards, self._answerer.pools
-        api_request = self._api_request
-        if api_request.route == "embeddings":
-            return (
-                smallest_for_embeddings(cards) if api_request.model == AUTO else obey(api_request.model, cards, "embed")
-            )
-        if api_request.model != AUTO:
-            return obey(api_request.model, cards, "chat")
+    def _try(self) -> None:
+        """Make one attempt."""
         try:
-            return choose(
-                self._need, self._answerer.chat_cards, lambda name: pools.pick(name, now_s, self._tried) is not None
+            self._choose_and_send()
+        except FenzhenError as error:
+            self._refuse(error)
+
+    def _choose_and_send(self) -> None:
+        self._attempts += 1
+        now_s = self._answerer.loop.time()
+        choice = self._choose(now_s)
+        name = choice.model.name
+        slot = self._answerer.pools.pick(name, now_s, self._tried)
+        if name != self.model:
+            self.model, self.reason = name, choice.reason
+            self._body = body_for(name, self._api_request, self._raw)
+        if slot is None:
+            why = self._why_lost or self._answerer.pools.state(name)
+            raise Unavailable(f"The model {name} cannot answer now ({why}).", self._retry_after_s(now_s))
+        self._slot = slot
+        slot.in_flight += 1
+        connection = slot.idle_connection(now_s)
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._connecting = self._answerer.loop.create_task(self._connect(slot))
+
+    def _choose(self, now_s: float) -> Choice:
+        pools = self._answerer.pools
+        task: Task = "embed" if self._api_request.route == "embeddings" else "chat"
+        try:
+            return decide(
+                self._api_request.model,
+                task,
+                self._need,
+                self._answerer.cards,
+                lambda name: pools.pick(name, now_s, self._tried) is not None,
             )
         except Unavailable as error:
-            if self._why_lost:
-                raise Unavailable(f"{error} ({self._why_lost})", self._retry_after_s(now_s)) from None
-            raise Unavailable(str(error), self._retry_after_s(now_s)) from None
+            why = f"{error} ({self._why_lost})" if self._why_lost else str(error)
+            raise Unavailable(why, self._retry_after_s(now_s)) from None
 
     def _retry_after_s(self, now_s: float) -> int:
         """The soonest that a model which may answer could be ready."""
         names = [self.model] if self.model else [card.name for card in self._answerer.chat_cards]
         return min(self._answerer.pools.retry_after_s(name, now_s) for name in names)
 
-    def _body_for(self, model: str) -> bytes:
-        if self._api_request.model == model:
-            return self._raw
-        body = dict(self._api_request.body)
-        body["model"] = model
-        return orjson.dumps(body)
-
     async def _connect(self, slot: Slot) -> None:
         try:
             connection = await slot.connect(self._answerer.settings.connect_timeout_s)
-        except (OSError, TimeoutError):
+        except Exception as error:
             self._connecting = None
-            self._try_elsewhere("its engine takes no connection", is_engine_down=True)
-            return
-        self._connecting = None
+            self._not_connected(error)
+        else:
+            self._connecting = None
+            self._connected(connection)
+
+    @_ends_in_an_answer
+    def _connected(self, connection: EngineConnection) -> None:
         self._send(connection)
+
+    @_ends_in_an_answer
+    def _not_connected(self, error: Exception) -> None:
+        if not isinstance(error, OSError):  # A TimeoutError is one, too.
+            raise error
+        self._try_elsewhere("its engine takes no connection", is_engine_down=True)
 
     def _send(self, connection: EngineConnection) -> None:
         slot = self._slot
         assert slot is not None
         self._connection = connection
-        head = (
-            b"POST %b HTTP/1.1\r\nhost: %b:%d\r\ncontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n"
-            % (
-                _PATHS[self._api_request.route],
-                slot.host.encode("ascii"),
-                slot.port,
-                self._id_line,
-                self._trace_lines,
-                len(self._body),
-            )
-        )
+        lines = self._id_line + self._trace_lines
+        head = head_for(self._api_request.route, slot.host, slot.port, lines, len(self._body))
         connection.send(self, head, self._body)
         if self._is_paused:
             connection.pause()
@@ -274,17 +298,22 @@ class Exchange:
         if self._attempts >= MAX_ATTEMPTS:
             self._refuse(Unavailable(f"The model {self.model} cannot answer now ({why}).", self._retry_after_s(now_s)))
             return
-        self._again()
-
-    def _again(self) -> None:
-        try:
-            self.start()
-        except FenzhenError as error:
-            self._refuse(error)
+        self._try()
 
     def _refuse(self, error: FenzhenError) -> None:
         status = self._answerer.refuse(error, self.said(), self._client)
         self._close(status)
+
+    def _give_up(self) -> None:
+        """After a fault of ours: free everything, and tell the client if nothing has been sent yet."""
+        self._drop_engine()
+        if self._is_over:
+            self._client.abort()
+        elif self._first_byte_s is None:
+            self._refuse(OurFault("The router failed on this request."))
+        else:
+            self._close(500)
+            self._client.abort()
 
     def _break_off(self, why: str) -> None:
         """Tell the client, in the middle of an answer, that there will be no more of it."""

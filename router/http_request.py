@@ -53,8 +53,8 @@ class Application(Protocol):
     def handle(self, request: Request, connection: "ClientConnection") -> Call | None:
         """Answer at once and return None, or return the call that will."""
 
-    def refuse(self, status: int, message: str, connection: "ClientConnection") -> None:
-        """Answer a request that could not be read."""
+    def refuse(self, status: int, message: str, request: Request | None, connection: "ClientConnection") -> None:
+        """Answer a request that could not be read (`request` is None), or on which `handle` raised."""
 
 
 class Limits:

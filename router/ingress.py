@@ -23,7 +23,7 @@ _GETS: Final = (b"/v1/models", b"/healthz", b"/readyz", b"/metrics")
 _ONE_MODEL: Final = b"/v1/models/"
 # W3C Trace Context: passed on as they are, so that one trace spans the application, us and the engine.
 _TRACE_HEADERS: Final = (b"traceparent", b"tracestate")
-_KINDS: Final = {408: "timeout_error"}
+_KINDS: Final = {408: "timeout_error", 500: "server_error"}
 
 
 class Draining(Protocol):
@@ -44,7 +44,7 @@ class Ingress:
 
     def handle(self, request: Request, connection: ClientConnection) -> Call | None:
         """Answer one request."""
-        path = request.target.partition(b"?")[0]
+        path = _path_of(request.target)
         id_line = _id_line(request.headers.get(b"x-request-id"))
         route = _POSTS.get(path)
         if route is not None:
@@ -70,9 +70,10 @@ class Ingress:
         self._error(404, f"Nothing is at this address. There are: {known}.", id_line, connection)
         return None
 
-    def refuse(self, status: int, message: str, connection: ClientConnection) -> None:
-        """Answer a request that could not be read."""
-        self._error(status, message, _id_line(None), connection)
+    def refuse(self, status: int, message: str, request: Request | None, connection: ClientConnection) -> None:
+        """Answer a request that could not be read, or on which `handle` raised."""
+        asked = None if request is None else request.headers.get(b"x-request-id")
+        self._error(status, message, _id_line(asked), connection)
 
     def _get(self, path: bytes, id_line: bytes, connection: ClientConnection) -> None:
         match path:
@@ -121,6 +122,15 @@ class Ingress:
     def _error(self, status: int, message: str, id_line: bytes, connection: ClientConnection) -> None:
         kind = _KINDS.get(status, "invalid_request_error")
         connection.answer(status, JSON_LINE + id_line, error_body(message, kind, None, None))
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path of a request target, also of one that names the host, which RFC 9112 has servers accept (3.2.2)."""
+    path = target.partition(b"?")[0]
+    if path.startswith(b"/"):
+        return path
+    _, mark, rest = path.partition(b"://")
+    return b"/" + rest.partition(b"/")[2] if mark else path
 
 
 def _id_line(asked: bytes | None) -> bytes:

@@ -15,7 +15,6 @@ Route = Literal["chat", "completions", "embeddings"]
 Body = dict[str, Any]
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-# Deeper nesting is no chat; orjson itself stops at 1,024 levels.
 _MAX_TOKENS_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -59,12 +58,21 @@ def parse(route: Route, raw: bytes) -> ApiRequest:
     return ApiRequest(route=route, body=body, model=body["model"], is_stream=body.get("stream") is True)
 
 
+def written(part: object) -> bytes:
+    """The JSON of a body that was read here, or of a part of it. Raises BadRequest."""
+    try:
+        return orjson.dumps(part)
+    except orjson.JSONEncodeError:
+        # orjson reads 1,024 levels and writes 254.
+        raise BadRequest("The body is nested too deeply.") from None
+
+
 def _check_messages(messages: list[Any]) -> None:
     for place, message in enumerate(messages):
         if not isinstance(message, dict):
             raise BadRequest(f"messages[{place}] must be an object with role and content.", f"messages[{place}]")
         role = message.get("role")
-        if role not in _ROLES:
+        if not isinstance(role, str) or role not in _ROLES:
             field = f"messages[{place}].role"
             raise BadRequest(f"{field} must be one of {', '.join(sorted(_ROLES))}.", field)
         content = message.get("content")

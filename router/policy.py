@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cluster.errors import NotFound, Unavailable
 from cluster.settings import Model
 
 AUTO = "auto"
+Task = Literal["chat", "embed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,18 @@ class Choice:
     reason: str
 
 
+def decide(asked: str, task: Task, need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) -> Choice:
+    """The model for one request: the one it names, or for `auto` the one that fits.
+
+    `cards` are all models on duty, cheapest first. Raises NotFound, Unavailable.
+    """
+    if asked != AUTO:
+        return obey(asked, cards, task)
+    if task == "embed":
+        return smallest_for_embeddings(cards)
+    return choose(need, [card for card in cards if card.task == "chat"], is_ready)
+
+
 def choose(need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) -> Choice:
     """Choose the cheapest model that may be trusted with the query, and go to another if it is not ready.
 
@@ -56,7 +70,7 @@ def choose(need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) 
     raise Unavailable(f"{names} {'is' if len(able) == 1 else 'are'} not ready.")
 
 
-def obey(name: str, cards: Sequence[Model], task: str) -> Choice:
+def obey(name: str, cards: Sequence[Model], task: Task) -> Choice:
     """The model that the caller named. Raises NotFound, naming the models that exist."""
     for card in cards:
         if card.name == name:
@@ -74,14 +88,14 @@ def smallest_for_embeddings(cards: Sequence[Model]) -> Choice:
     raise NotFound(_models_that("embed", cards), "model")
 
 
-_CANNOT = {"chat": "makes embeddings only", "embed": "makes no embeddings"}
+_CANNOT: dict[Task, str] = {"chat": "makes embeddings only", "embed": "makes no embeddings"}
 
 
 def _trusts(card: Model, difficulty: float) -> bool:
     return difficulty < card.max_difficulty or card.max_difficulty == 1
 
 
-def _models_that(task: str, cards: Sequence[Model]) -> str:
+def _models_that(task: Task, cards: Sequence[Model]) -> str:
     names = [card.name for card in cards if card.task == task]
     if task == "embed":
         return f"Models that make embeddings: {', '.join(names)}." if names else "No model here makes embeddings."

@@ -25,7 +25,7 @@ DEFAULT_RETRY_AFTER_S: Final = 5
 class Slot:
     """One endpoint as this replica uses it."""
 
-    __slots__ = ("_idle", "endpoint", "failures", "host", "in_flight", "paused_until_s", "port")
+    __slots__ = ("_idle", "_is_closed", "endpoint", "failures", "host", "in_flight", "paused_until_s", "port")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -36,6 +36,7 @@ class Slot:
         self.failures = 0
         self.paused_until_s = 0.0
         self._idle: list[EngineConnection] = []
+        self._is_closed = False
 
     def is_usable(self, now_s: float) -> bool:
         """Whether a request may go there now."""
@@ -45,14 +46,16 @@ class Slot:
         """Take the connection that was used last, if one is open and young enough."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_idle and connection.is_open and now_s - connection.idle_since_s < MAX_IDLE_S:
+            if _is_reusable(connection, now_s):
                 return connection
             connection.abort()
         return None
 
     def give_back(self, connection: EngineConnection, now_s: float) -> None:
         """Keep a connection for the next request if it can carry one."""
-        if connection.is_idle:
+        if self._is_closed:
+            connection.abort()
+        elif connection.is_idle:
             connection.idle_since_s = now_s
             self._idle.append(connection)
 
@@ -73,18 +76,25 @@ class Slot:
         self.failures = min(self.failures + 1, 10)
 
     def close(self) -> None:
-        """Close what is idle; exchanges in flight go on."""
+        """Close what is idle; exchanges in flight go on, and their connections close after them."""
+        self._is_closed = True
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
 
     def sweep(self, now_s: float) -> None:
         """Close connections that have been idle too long."""
-        kept = [c for c in self._idle if c.is_open and now_s - c.idle_since_s < MAX_IDLE_S]
+        kept = []
         for connection in self._idle:
-            if connection not in kept:
+            if _is_reusable(connection, now_s):
+                kept.append(connection)
+            else:
                 connection.abort()
         self._idle = kept
+
+
+def _is_reusable(connection: EngineConnection, now_s: float) -> bool:
+    return connection.is_idle and connection.is_open and now_s - connection.idle_since_s < MAX_IDLE_S
 
 
 class Pools:

@@ -74,24 +74,31 @@ class RouterServer:
         self.is_draining = True
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            connection.drain()
-        for _ in range(int(self._settings.drain_s / _DRAIN_LOOK_S)):
-            if not self._connections:
-                break
-            await asyncio.sleep(_DRAIN_LOOK_S)
+        until_s = self._loop.time() + self._settings.drain_s
+        # Again at each look: the kernel may have handed over a connection that was accepted before.
+        while self._ask_to_leave() and (left_s := until_s - self._loop.time()) > 0:
+            await asyncio.sleep(min(left_s, _DRAIN_LOOK_S))
         for connection in list(self._connections):
             connection.abort()
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._pools.close()
+        # Connections that were broken off are told in the loop's next turn, and then let go of their engines.
+        await asyncio.sleep(0)
 
     def _new_connection(self) -> ClientConnection:
         return ClientConnection(self._ingress, self._limits, self._connections, self._loop)
 
+    def _ask_to_leave(self) -> bool:
+        """Whether any connection is still there."""
+        for connection in list(self._connections):
+            connection.drain()
+        return bool(self._connections)
+
     def _sweep(self) -> None:
+        # First, so that a fault in one sweep does not end all time-outs for good.
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
         now_s = self._loop.time()
         for connection in list(self._connections):
             connection.sweep(now_s)
         self._pools.sweep(now_s)
-        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)

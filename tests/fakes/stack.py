@@ -71,6 +71,14 @@ class FakeStack:
         )
         self.router.update(Table(self._version, endpoints))
 
+    def check_nothing_is_left(self) -> None:
+        """Whatever a test did, no request may still be counted once everybody has left."""
+        assert self.router.in_flight == 0
+        for name in self.engines:
+            for slot in self.router._pools.slots(name):
+                assert slot.in_flight == 0, name
+        assert self.router._connections == set()
+
     @property
     def small(self) -> RunningEngine:
         """The first engine of the small model."""
@@ -119,5 +127,6 @@ async def fake_stack(
         yield stack
     finally:
         await router.drain()
+        stack.check_nothing_is_left()
         for engine in (engine for engines_of_one in running.values() for engine in engines_of_one):
             await engine.stop()

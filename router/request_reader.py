@@ -1,0 +1,175 @@
+"""Reads requests off the bytes of one client: framing and limits. Answers nothing itself.
+
+httptools (llhttp) does the parsing and refuses malformed and ambiguous framing. What is wrong ends in `refusal`, and
+nothing of that connection is read after it.
+"""
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+import httptools
+
+from router.http_request import Limits, Request
+
+_ONLY_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+
+_log = logging.getLogger(__name__)
+
+
+class Taker(Protocol):
+    """Who gets what has been read."""
+
+    def take(self, request: Request) -> None:
+        """One request is complete."""
+
+    def ask_for_body(self) -> None:
+        """The client waits for a word before it sends the body."""
+
+
+class RequestReader:
+    """The reading half of one client connection."""
+
+    __slots__ = (
+        "_body", "_clock", "_head_bytes", "_headers", "_is_in_head", "_limits", "_parser", "_taker", "_target",
+        "_unended_bytes", "receiving_since_s", "refusal",
+    )  # fmt: skip
+
+    def __init__(self, taker: Taker, limits: Limits, clock: asyncio.AbstractEventLoop) -> None:
+        self._taker = taker
+        self._limits = limits
+        self._clock = clock
+        self._parser = httptools.HttpRequestParser(self)
+        self.refusal: tuple[int, str] | None = None
+        """Status and message, once something was wrong."""
+        self.receiving_since_s: float | None = None
+        """When the request began that is not yet complete."""
+        self._body: bytes | bytearray = b""
+        self._forget_message()
+
+    def feed(self, data: bytes) -> None:
+        """Read on."""
+        if self.refusal is not None:
+            return
+        headers = self._headers
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserCallbackError:
+            if self.refusal is None:
+                _log.exception("a request could not be read, by a fault of ours")
+                self.refusal = (500, "The router failed on this request.")
+        except httptools.HttpParserError:
+            self.refusal = (400, "This is not a well-formed HTTP/1.1 request.")
+        if self._is_in_head and self._headers is headers:
+            # The parser keeps a header until its end and tells nobody how long it has grown.
+            self._unended_bytes += len(data)
+            if self._unended_bytes > self._limits.max_header_bytes and self.refusal is None:
+                self.refusal = (431, self._head_too_large())
+
+    # ---- from the parser -------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.receiving_since_s = self._clock.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value) + 4)
+        if not self._is_in_head:
+            # A trailer. Merged into the headers it could put on a name that those in front of us have checked.
+            return
+        name = name.lower()
+        if name in _ONLY_ONCE and name in self._headers:
+            self._stop(400, f"The header {name.decode('latin-1')} may stand there only once.")
+        self._headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._parser.get_method() == b"CONNECT":
+            self._stop(405, "CONNECT is not spoken here.")
+        if self._parser.should_upgrade():
+            return
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._stop(505, f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
+        if version == "1.1" and b"host" not in self._headers:
+            self._stop(400, "The header host is missing.")
+        length = self._headers.get(b"content-length")
+        if length is not None and int(length) > self._limits.max_body_bytes:
+            self._stop(413, self._body_too_large())
+        if version == "1.1" and self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._taker.ask_for_body()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._body:
+            # Most bodies come in one read and are never copied.
+            self._body = body
+        else:
+            # A list of parts would take 20 times the limit for a body in chunks of two bytes.
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+        if len(self._body) > self._limits.max_body_bytes:
+            self._stop(413, self._body_too_large())
+
+    def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
+        request = Request(
+            method=self._parser.get_method(),
+            target=self._target,
+            headers=self._headers,
+            body=bytes(self._body),
+            keep_alive=self._parser.should_keep_alive(),
+            is_http_1_0=self._parser.get_http_version() == "1.0",
+        )
+        self._forget_message()
+        self.receiving_since_s = None
+        self._taker.take(request)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _forget_message(self) -> None:
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._unended_bytes = 0
+        self._is_in_head = True
+        self._body = b""
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read the request again as if it had not offered to upgrade.
+
+        Java's own HTTP client offers HTTP/2 with every first request and goes on in HTTP/1.1; the parser, believing
+        that another protocol follows, would leave the body out.
+        """
+        version = self._parser.get_http_version().encode("ascii")
+        head = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._target, version)
+        head += b"".join(b"%b: %b\r\n" % (name, self._headers[name]) for name in self._headers if name != b"upgrade")
+        self._forget_message()
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed(b"%b\r\n%b" % (head, rest))
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_header_bytes:
+            self._stop(431, self._head_too_large())
+
+    def _head_too_large(self) -> str:
+        return f"The request's head may have at most {self._limits.max_header_bytes} bytes (router.max_header_bytes)."
+
+    def _body_too_large(self) -> str:
+        return f"The request's body may have at most {self._limits.max_body_bytes} bytes (router.max_body_bytes)."
+
+    def _stop(self, status: int, message: str) -> None:
+        """Leave the parser: a callback's exception is the only way out of it."""
+        self.refusal = (status, message)
+        raise _Refused
+
+
+class _Refused(Exception):
+    """Leaves the parser from one of its callbacks."""
