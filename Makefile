@@ -19,7 +19,7 @@ LOCKS := cluster/locks
 FENZHEN := $(BIN)/fenzhen
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --require-hashes
 EASY := What is the capital of France?
-HARD := A city hall has 3 counters. Each serves 14 people an hour, and one of them closes at noon. The hall is open from 9:00 to 17:00. How many people can be served in one day? Explain each step.
+HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
 .PHONY: help setup run down check test docs ability lock clean
 

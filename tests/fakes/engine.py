@@ -115,6 +115,14 @@ class FakeEngine:
                 if self.opts.refuse:
                     raise Refusal(self.opts.refuse, "InternalServerError", "told to refuse")
                 await self.complete(request, checked(request, path, name), reader, writer)
+            case "POST", "/v1/embeddings":
+                texts = checked(request, "/v1/embeddings", name)["input"]
+                vectors = [
+                    {"object": "embedding", "index": place, "embedding": [0.5, -0.5]}
+                    for place, _ in enumerate(texts if isinstance(texts, list) else [texts])
+                ]
+                usage = {"prompt_tokens": 1, "total_tokens": 1}
+                send(writer, 200, {"object": "list", "model": name, "data": vectors, "usage": usage}, request.echo)
             case _:
                 raise Refusal(404, "NotFoundError", "Not Found")
 
@@ -223,7 +231,7 @@ def checked(request: Request, path: str, name: str) -> Json:
         asked = json.loads(request.body)
     except ValueError as error:
         raise Refusal(400, "BadRequestError", f"JSON decode error: {error}") from None
-    wanted = "messages" if path.endswith("chat/completions") else "prompt"
+    wanted = {"/v1/chat/completions": "messages", "/v1/embeddings": "input"}.get(path, "prompt")
     if not isinstance(asked, dict) or wanted not in asked:
         raise Refusal(400, "BadRequestError", f"{wanted}: Field required", wanted)
     if asked.get("model") != name:

@@ -151,6 +151,18 @@ async def test_embeddings_get_a_clear_404_where_no_model_makes_them() -> None:
     assert caught.value.code == "model_not_found"
 
 
+async def test_embeddings_come_from_a_model_that_makes_them_named_or_not() -> None:
+    vectors = card("vectors", size_b=0.1, task="embed")
+    async with fake_stack((vectors, LARGE)) as stack, client_of(stack) as client:
+        for model in ("auto", "vectors"):
+            answer = await client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
+            assert [row.embedding for row in answer.data] == [[0.5, -0.5]] * 2
+        chat_answer = await client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "hi"}])
+        with pytest.raises(openai.NotFoundError, match="makes embeddings only"):
+            await client.chat.completions.create(model="vectors", messages=[{"role": "user", "content": "hi"}])
+    assert chat_answer.model == "large"
+
+
 async def test_a_model_that_does_not_exist_is_a_404_that_names_those_that_do() -> None:
     async with fake_stack() as stack, client_of(stack) as client:
         with pytest.raises(openai.NotFoundError, match="auto, small, large") as caught:
