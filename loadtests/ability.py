@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 import httpx
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from cluster.errors import FenzhenError, UserError
 from loadtests.counting import Outcome, Report, Tally, as_json, report
@@ -90,31 +91,30 @@ async def ask_all(
     return outcomes
 
 
-def table_of(reports: Sequence[Report]) -> Table:
-    """The reports as a table for people."""
-    table = Table(title="Right answers, with 95 % intervals")
+def table_of(reports: Sequence[Report]) -> Group:
+    """The reports as a table for people, and under it who answered in place of a model that was asked for."""
+    table = Table(title="Right answers, with 95 % intervals", box=None, pad_edge=False)
     levels = sorted({level for one in reports for level in one.by_level})
     languages = sorted({language for one in reports for language in one.by_language})
-    for column in ("model", "all", *levels, *languages, "mean latency", "errors", "answered by"):
-        table.add_column(column, overflow="fold")
+    for column in ("model", "all", *levels, *languages, "mean latency"):
+        table.add_column(column, no_wrap=True)
     for one in reports:
         cells = [one.by_level.get(level) for level in levels] + [one.by_language.get(name) for name in languages]
-        who = ", ".join(f"{name} {count}" for name, count in one.answered_by.items())
-        if one.large_share_ratio is not None:
-            who += f" ({one.large_share_ratio:.0%} large)"
-        table.add_row(
-            one.model,
-            _cell(one.overall),
-            *(_cell(cell) if cell else "-" for cell in cells),
-            f"{one.mean_latency_s:.2f} s",
-            str(one.errors),
-            who,
-        )
-    return table
+        latency = f"{one.mean_latency_s:.2f} s" + (f"\n{one.errors} errors" if one.errors else "")
+        table.add_row(one.model, _cell(one.overall), *(_cell(cell) if cell else "-" for cell in cells), latency)
+    return Group(table, *(Text(line) for one in reports if (line := _who(one))))
+
+
+def _who(one: Report) -> str:
+    if set(one.answered_by) <= {one.model}:
+        return ""
+    who = ", ".join(f"{name} {count}" for name, count in one.answered_by.items())
+    share = "" if one.large_share_ratio is None else f" ({one.large_share_ratio:.0%} large)"
+    return f"{one.model} was answered by {who}{share}"
 
 
 def _cell(one: Tally) -> str:
-    return f"{one.right}/{one.asked}\n{one.right_ratio:.0%} [{one.low_ratio:.0%}, {one.high_ratio:.0%}]"
+    return f"{one.right}/{one.asked}\n{one.low_ratio:.0%}-{one.high_ratio:.0%}"
 
 
 def limited(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
