@@ -116,6 +116,8 @@ def _application(part: Part) -> Any:
         name=part.name,
         num_replicas=part.replicas,
         ray_actor_options={"num_cpus": 0, "num_gpus": part.gpus},
+        # An engine has failed several starts by itself before its replica gives up: more of the same is no help.
+        max_constructor_retry_count=1,
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=part.drain_s + _STOP_MARGIN_S,

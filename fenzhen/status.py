@@ -31,7 +31,7 @@ def status(config: Path | None, profile_name: str | None, as_json: bool) -> int:
     output = Output(as_json)
     state = read_state(settings.site.state_dir)
     if state is None or not state.is_alive:
-        last = f" The last one: {state.phase}, {state.message}." if state is not None else ""
+        last = f"\nThe last one: {state.phase}, {state.message}" if state is not None else ""
         output.result({"status": "not running"}, Text(f"Nothing is running; `fenzhen up` starts it.{last}"))
         return 3
     document = _document(state)

@@ -93,6 +93,8 @@ class Supervisor:
 
     async def _watch(self, directory: Directory) -> None:
         """Write down each change. Raises Unavailable if a part cannot be started at all."""
+        # Serve says only that a replica failed; why, its engine has said before.
+        troubles: dict[str, str] = {}
         expected = sum(pool.engines for pool in self._plan.settings.pools)
         while True:
             try:
@@ -101,11 +103,12 @@ class Supervisor:
                 _log.warning("%s", error)
                 await asyncio.sleep(_READ_TIMEOUT_S)
                 continue
+            troubles |= {pool_part_name(e.model): e.detail for e in self._table.endpoints if e.state == "restarting"}
             problems = await asyncio.to_thread(self._runtime.problems)
             for name, message in problems.items():
                 _log.error("%s: %s", name, message)
                 if self._phase == "engines":
-                    raise Unavailable(f"{name} could not be started: {message}")
+                    raise Unavailable(f"{name} could not be started: {troubles.get(name, message)}")
             ready = sum(endpoint.state == "ready" for endpoint in self._table.endpoints)
             if ready == expected:
                 self._say("ready", "every engine answers")
