@@ -17,7 +17,7 @@ from router.client_connection import ClientConnection
 from router.engine_connection import EngineConnection
 from router.engine_request import body_for, head_for
 from router.openai_request import ApiRequest
-from router.policy import AUTO, Choice, Need, Task, decide
+from router.policy import AUTO, Choice, Need, NobodyReady, Task, decide
 from router.pools import Slot
 
 if TYPE_CHECKING:
@@ -203,13 +203,14 @@ class Exchange:
         now_s = self._answerer.loop.time()
         choice = self._choose(now_s)
         name = choice.model.name
-        slot = self._answerer.pools.pick(name, now_s, self._tried)
+        pools = self._answerer.pools
+        slot = pools.pick(name, now_s, self._tried)
         if name != self.model:
             self.model, self.reason = name, choice.reason
             self._body = body_for(name, self._api_request, self._raw)
         if slot is None:
-            why = self._why_lost or self._answerer.pools.state(name)
-            raise Unavailable(f"The model {name} cannot answer now ({why}).", self._retry_after_s(now_s))
+            why = self._why_lost or pools.state(name)
+            raise Unavailable(f"The model {name} cannot answer now ({why}).", pools.retry_after_s(name, now_s))
         self._slot = slot
         slot.in_flight += 1
         connection = slot.idle_connection(now_s)
@@ -227,16 +228,12 @@ class Exchange:
                 task,
                 self._need,
                 self._answerer.cards,
+                self._answerer.chat_cards,
                 lambda name: pools.pick(name, now_s, self._tried) is not None,
             )
-        except Unavailable as error:
+        except NobodyReady as error:
             why = f"{error} ({self._why_lost})" if self._why_lost else str(error)
-            raise Unavailable(why, self._retry_after_s(now_s)) from None
-
-    def _retry_after_s(self, now_s: float) -> int:
-        """The soonest that a model which may answer could be ready."""
-        names = [self.model] if self.model else [card.name for card in self._answerer.chat_cards]
-        return min(self._answerer.pools.retry_after_s(name, now_s) for name in names)
+            raise Unavailable(why, min(pools.retry_after_s(name, now_s) for name in error.models)) from None
 
     async def _connect(self, slot: Slot) -> None:
         try:
@@ -296,7 +293,12 @@ class Exchange:
             if is_engine_down:
                 slot.failed(now_s)
         if self._attempts >= MAX_ATTEMPTS:
-            self._refuse(Unavailable(f"The model {self.model} cannot answer now ({why}).", self._retry_after_s(now_s)))
+            self._refuse(
+                Unavailable(
+                    f"The model {self.model} cannot answer now ({why}).",
+                    self._answerer.pools.retry_after_s(self.model, now_s),
+                )
+            )
             return
         self._try()
 

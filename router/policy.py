@@ -35,22 +35,38 @@ class Choice:
     reason: str
 
 
-def decide(asked: str, task: Task, need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) -> Choice:
+class NobodyReady(Unavailable):
+    """No model that may answer is ready; `models` names those that may."""
+
+    def __init__(self, models: Sequence[str]) -> None:
+        super().__init__(f"{' and '.join(models)} {'is' if len(models) == 1 else 'are'} not ready.")
+        self.models = tuple(models)
+
+
+def decide(
+    asked: str,
+    task: Task,
+    need: Need,
+    cards: Sequence[Model],
+    chat_cards: Sequence[Model],
+    is_ready: Callable[[str], bool],
+) -> Choice:
     """The model for one request: the one it names, or for `auto` the one that fits.
 
-    `cards` are all models on duty, cheapest first. Raises NotFound, Unavailable.
+    `cards` are all models on duty, `chat_cards` those of them that chat, both cheapest first. Raises NotFound,
+    NobodyReady.
     """
     if asked != AUTO:
         return obey(asked, cards, task)
     if task == "embed":
         return smallest_for_embeddings(cards)
-    return choose(need, [card for card in cards if card.task == "chat"], is_ready)
+    return choose(need, chat_cards, is_ready)
 
 
 def choose(need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) -> Choice:
     """Choose the cheapest model that may be trusted with the query, and go to another if it is not ready.
 
-    `cards` are the chat models on duty, cheapest first; at least one. Raises Unavailable if none that may answer is
+    `cards` are the chat models on duty, cheapest first; at least one. Raises NobodyReady if none that may answer is
     ready.
     """
     able, because = _able(need, cards)
@@ -66,8 +82,7 @@ def choose(need: Need, cards: Sequence[Model], is_ready: Callable[[str], bool]) 
             return Choice(
                 other, f"{reason.removesuffix(' answers')} would answer but is not ready, so {other.name} does"
             )
-    names = " and ".join(card.name for card in able)
-    raise Unavailable(f"{names} {'is' if len(able) == 1 else 'are'} not ready.")
+    raise NobodyReady([card.name for card in able])
 
 
 def obey(name: str, cards: Sequence[Model], task: Task) -> Choice:

@@ -42,7 +42,7 @@ class Ledger:
         self.forgotten.append(endpoint_id)
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
-        raise NotImplementedError
+        return Table(len(self.reports), tuple(self.reports[-1:]))
 
 
 def plan(tmp_path: Path, *options: str, unresponsive_s: float = 30, ready_timeout_s: float = 30) -> Plan:
@@ -189,6 +189,10 @@ async def test_a_directory_out_of_reach_keeps_no_engine_from_serving_or_from_end
         await engine.wait_ready(1)
         ledger.out_of_reach = False
         await until(lambda: bool(ledger.reports) and ledger.reports[-1].state == "ready", within_s=5)
+        ledger.out_of_reach = True
+        async with asyncio.timeout(20):
+            await engine.stop()
+        assert ledger.forgotten == []
 
 
 async def test_a_supervision_that_breaks_is_told_to_whoever_waits(tmp_path: Path) -> None:

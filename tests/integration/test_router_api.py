@@ -255,6 +255,15 @@ async def test_a_pool_that_starts_is_a_503_with_retry_after_and_auto_uses_the_ot
     assert (readiness.status_code, readiness.json()["status"]) == (503, "starting")
 
 
+async def test_retry_after_is_that_of_a_model_that_may_answer_not_of_one_that_is_ready_but_may_not() -> None:
+    english_only = card("small", size_b=0.1, max_difficulty=0.5, languages=("en",))
+    async with fake_stack((english_only, LARGE)) as stack, httpx.AsyncClient(base_url=stack.base_url) as client:
+        stack.states["large-0"] = "starting"
+        stack.publish()
+        answer = await client.post("/v1/chat/completions", json=chat(EASY_ZH))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+
+
 async def test_health_readiness_and_metrics_answer_get_and_head_only() -> None:
     async with fake_stack() as stack, httpx.AsyncClient(base_url=stack.base_url) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
