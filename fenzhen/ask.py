@@ -27,7 +27,8 @@ class Answer:
 
     answer: str
     model: str
-    difficulty: float
+    difficulty: float | None
+    """0 to 1; None where the model was named and nobody judged."""
     reason: str
     request_id: str
     prompt_tokens: int
@@ -81,11 +82,15 @@ def ask(
         rate = (answer.answer_tokens - 1) / max(answer.total_s - answer.ttft_s, 1e-9)
         click.echo(
             f"  model       {answer.model}\n"
-            f"  difficulty  {answer.difficulty:.3f} (0 easy, 1 hard)\n"
+            f"  difficulty  {_told_difficulty(answer.difficulty)}\n"
             f"  because     {answer.reason}\n"
             f"  took        {answer.ttft_s:.2f} s to the first token, {answer.total_s:.2f} s in all, "
             f"{answer.answer_tokens} tokens, {rate:.1f} tokens/s"
         )
+
+
+def _told_difficulty(difficulty: float | None) -> str:
+    return "not judged: the model was named" if difficulty is None else f"{difficulty:.3f} (0 easy, 1 hard)"
 
 
 def _asked(base_url: str, body: dict[str, Any], *, is_quiet: bool) -> Answer:
@@ -119,7 +124,7 @@ def _asked(base_url: str, body: dict[str, Any], *, is_quiet: bool) -> Answer:
     return Answer(
         answer="".join(parts),
         model=headers.get("x-fenzhen-model", "?"),
-        difficulty=float(headers.get("x-fenzhen-difficulty", "nan")),
+        difficulty=float(headers["x-fenzhen-difficulty"]) if "x-fenzhen-difficulty" in headers else None,
         reason=headers.get("x-fenzhen-reason", "?"),
         request_id=headers.get("x-request-id", "?"),
         prompt_tokens=usage.get("prompt_tokens", 0),

@@ -1,24 +1,25 @@
-"""Everything one replica needs to answer, built once: cards, pools, metrics, limits."""
+"""Everything one replica needs to answer, built once: candidates, pools, metrics, limits."""
 
 import asyncio
 from typing import Final
 
-from cluster.errors import FenzhenError, Unavailable
+from cluster.errors import BadRequest, FenzhenError, Unavailable
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
 from router.client_connection import ClientConnection
-from router.difficulty import judge
 from router.exchange import Exchange
-from router.languages import languages_of
+from router.http_request import Request
 from router.metrics import RouterMetrics
+from router.need import need_of
 from router.openai_error import as_http
-from router.openai_request import ApiRequest, Route, parse, written
-from router.policy import Need
+from router.openai_request import Route, parse
+from router.policy import AUTO, Candidate
 from router.pools import Pools
-from router.query import query_of_chat, query_of_text, text_of_chat
+from router.retries import RetryBudget
 
-# An answer whose length nobody has limited is taken to need so many tokens.
-USUAL_ANSWER_TOKENS: Final = 256
+# The caller's own patience; ours is in the settings.
+DEADLINE: Final = b"x-fenzhen-deadline-s"
+MAX_DEADLINE_S: Final = 86400.0
 
 
 class Answerer:
@@ -33,38 +34,43 @@ class Answerer:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.cards = cards
+        self.candidates = tuple(Candidate.of(card) for card in cards)
         self.chat_cards = tuple(card for card in cards if card.task == "chat")
         self.pools = pools
         self.metrics = metrics
         self.settings = settings
         self.loop = loop
-        self.in_flight = 0
+        self.retries = RetryBudget(settings.max_in_flight)
 
-    def answer(
-        self, route: Route, raw: bytes, id_line: bytes, trace_lines: bytes, client: ClientConnection
-    ) -> Exchange | None:
+    def answer(self, route: Route, request: Request, id_line: bytes, client: ClientConnection) -> Exchange | None:
         """Start answering one request; None if it was refused unread. `id_line` is the answer's x-request-id line."""
+        metrics = self.metrics
         try:
-            if self.in_flight >= self.settings.max_in_flight:
-                raise Unavailable(f"{self.in_flight} requests are in flight, as many as one replica takes.", 1)
-            api_request = parse(route, raw)
-            need = need_of(api_request)
+            if metrics.in_flight >= self.settings.max_in_flight:
+                raise Unavailable(f"{metrics.in_flight} requests are in flight, as many as one replica takes.", 1)
+            api_request = parse(route, request.body)
+            # Nobody asks how difficult a question is that is to go to a named model.
+            need = need_of(api_request) if api_request.model == AUTO and route != "embeddings" else None
+            asked = request.headers.get(DEADLINE)
+            deadline_s = None if asked is None else _deadline_s(asked)
         except FenzhenError as error:
             status = self.refuse(error, id_line, client)
-            self.metrics.answered("", status)
+            metrics.of("").answered(status)
             return None
-        self.metrics.difficulty.observe(need.difficulty)
-        exchange = Exchange(self, client, api_request, raw, need, id_line, trace_lines)
-        self.in_flight += 1
-        self.metrics.in_flight.set(self.in_flight)
+        if need is not None:
+            metrics.difficulty.observe(need.difficulty)
+        exchange = Exchange(
+            self, client, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s
+        )
+        metrics.in_flight += 1
+        self.retries.earn()
         exchange.start()
         return exchange
 
     def finished(self, model: str, status: int) -> None:
         """An exchange is over."""
-        self.in_flight -= 1
-        self.metrics.in_flight.set(self.in_flight)
-        self.metrics.answered(model, status)
+        self.metrics.in_flight -= 1
+        self.metrics.of(model).answered(status)
 
     def refuse(self, error: FenzhenError, said: bytes, client: ClientConnection) -> int:
         """Answer with an error in OpenAI's shape; gives the status that was sent."""
@@ -73,35 +79,24 @@ class Answerer:
         return status
 
 
-def need_of(api_request: ApiRequest) -> Need:
-    """What one request asks of a model."""
-    body = api_request.body
-    if api_request.route == "chat":
-        tools = body.get("tools")
-        offers_tools = bool(tools) and body.get("tool_choice") != "none"
-        answer_format = body.get("response_format") or {}
-        query = query_of_chat(
-            body["messages"],
-            has_tools=offers_tools,
-            wants_json=answer_format.get("type") in ("json_object", "json_schema"),
-        )
-        text = text_of_chat(body["messages"])
-        tools_tokens = tokens_in(written(tools).decode()) if offers_tools else 0
-    else:
-        offers_tools, tools_tokens = False, 0
-        query = query_of_text(body["prompt" if api_request.route == "completions" else "input"])
-        text = query.text
-    difficulty = judge(query)
-    return Need(
-        difficulty=difficulty.value,
-        why_difficult=difficulty.reason,
-        languages=languages_of(text),
-        tools=offers_tools,
-        tokens=tokens_in(text) + tools_tokens + (api_request.answer_tokens or USUAL_ANSWER_TOKENS),
-    )
+def _trace_lines(headers: dict[bytes, bytes]) -> bytes:
+    """The caller's trace context, passed on so that one trace spans the application, us and the engine."""
+    parent = headers.get(b"traceparent")
+    if parent is None:
+        return b""
+    state = headers.get(b"tracestate")
+    if state is None:
+        return b"traceparent: %b\r\n" % parent
+    return b"traceparent: %b\r\ntracestate: %b\r\n" % (parent, state)
 
 
-def tokens_in(text: str) -> int:
-    """About how many tokens a text has: one a Chinese character, one for four Latin ones."""
-    wide = (len(text.encode("utf-8", "replace")) - len(text)) // 2
-    return wide + (len(text) - wide) // 4
+def _deadline_s(asked: bytes) -> float:
+    """The caller's deadline, seconds from now. Raises BadRequest."""
+    try:
+        deadline_s = float(asked)
+    except ValueError:
+        deadline_s = 0.0
+    if not 0 < deadline_s <= MAX_DEADLINE_S:
+        name = DEADLINE.decode()
+        raise BadRequest(f"{name} must be a number of seconds above 0 and up to {MAX_DEADLINE_S:g}.", name)
+    return deadline_s

@@ -7,9 +7,12 @@ not read.
 
 import asyncio
 import contextlib
+import functools
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, cast
 
@@ -124,8 +127,15 @@ class ClientConnection(asyncio.Protocol):
         request = self._request
         is_head = request is not None and request.method == b"HEAD"
         transport.write(
-            b"%b%bcontent-length: %d\r\n%b\r\n%b"
-            % (_STATUS_LINES[status], headers, len(body), self._connection_line(), b"" if is_head else body)
+            b"%b%b%bcontent-length: %d\r\n%b\r\n%b"
+            % (
+                _STATUS_LINES[status],
+                _date_line(int(time.time())),
+                headers,
+                len(body),
+                self._connection_line(),
+                b"" if is_head else body,
+            )
         )
         self._finish()
 
@@ -143,7 +153,13 @@ class ClientConnection(asyncio.Protocol):
         else:
             framing = b"transfer-encoding: chunked\r\n"
             self._chunked = True
-        self._pending_head = b"%b%b%b%b\r\n" % (_STATUS_LINES[status], headers, framing, self._connection_line())
+        self._pending_head = b"%b%b%b%b%b\r\n" % (
+            _STATUS_LINES[status],
+            _date_line(int(time.time())),
+            headers,
+            framing,
+            self._connection_line(),
+        )
 
     def relay(self, parts: Sequence[bytes]) -> None:
         """Send parts of the body as they are."""
@@ -195,13 +211,20 @@ class ClientConnection(asyncio.Protocol):
             if now_s - receiving_since_s > limits.client_timeout_s:
                 self._reader.refusal = (408, f"The request did not arrive within {limits.client_timeout_s:g} s.")
                 self._refuse()
-        elif self.is_draining or now_s - self._idle_since_s > limits.keep_alive_s:
+        elif now_s - self._idle_since_s > limits.keep_alive_s:
             self._close()
 
-    def drain(self) -> None:
-        """Answer what is in flight with `connection: close`, then leave. May be called again."""
-        self.is_draining = True
-        if not self._is_answering and self._reader.receiving_since_s is None and self._closing_since_s is None:
+    def drain(self, idle_s: float) -> None:
+        """Answer what is in flight with `connection: close`, then leave. May be called again.
+
+        An idle one has `idle_s` left in which it may speak: a request that is on its way now would be lost.
+        """
+        now_s = self._clock.time()
+        if not self.is_draining:
+            self.is_draining = True
+            self._idle_since_s = now_s
+        is_busy = self._is_answering or self._reader.receiving_since_s is not None
+        if not is_busy and self._closing_since_s is None and now_s - self._idle_since_s >= idle_s:
             self._close()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -224,13 +247,18 @@ class ClientConnection(asyncio.Protocol):
                 self._application.refuse(500, "The router failed on this request.", request, self)
             return
         if self._is_answering and self._request is request:
+            # Whoever needs it has it: thousands of slow streams must not hold their questions.
+            request.body = b""
             self._call = call
             if call is not None and self._slow_since_s is not None:
                 call.client_is_slow()
 
     def _connection_line(self) -> bytes:
         request = self._request
-        if request is None or not request.keep_alive or self.is_draining:
+        if request is not None and self.is_draining:
+            # Only what has been announced is done: a client that was not told may be sending its next request.
+            request.keep_alive = False
+        if request is None or not request.keep_alive:
             return b"connection: close\r\n"
         return b"connection: keep-alive\r\n" if request.is_http_1_0 else b""
 
@@ -239,7 +267,7 @@ class ClientConnection(asyncio.Protocol):
         self._call = None
         self._is_answering = False
         self._chunked = False
-        if request is None or not request.keep_alive or self.is_draining:
+        if request is None or not request.keep_alive:
             self._close_after_answer()
             return
         now_s = self._idle_since_s = self._clock.time()
@@ -260,10 +288,10 @@ class ClientConnection(asyncio.Protocol):
             self._start(self._queue.popleft())
 
     def _close_after_answer(self) -> None:
-        if self._reader.refusal is None or self._transport is None:
-            self._close()
+        if self._transport is None:
             return
-        # The client may still be sending: closing now would make the kernel send a reset that overtakes the answer.
+        # The client may still be sending: the rest of what we refuse, a request behind the last that we answer, an
+        # empty line. Closing now would make the kernel send a reset that overtakes the answer (RFC 9112, 9.6).
         self._closing_since_s = self._clock.time()
         with contextlib.suppress(OSError):  # It has just been reset: `connection_lost` will say so.
             self._transport.write_eof()
@@ -273,3 +301,9 @@ class ClientConnection(asyncio.Protocol):
             self._closing_since_s = self._clock.time()
         if self._transport is not None:
             self._transport.close()
+
+
+@functools.lru_cache(maxsize=1)
+def _date_line(unix_s: int) -> bytes:
+    """The answer's date, which a server with a clock must tell (RFC 9110, 6.6.1); made once a second."""
+    return b"date: %b\r\n" % formatdate(unix_s, usegmt=True).encode("ascii")

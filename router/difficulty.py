@@ -6,7 +6,6 @@ knows neither HTTP nor models, and stands in until one is trained on answers.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from router.features import features_of
@@ -74,12 +73,14 @@ WEIGHTS: Mapping[str, Weight] = {
     "tools": Weight(0.3, "may call tools"),
     "json": Weight(0.2, "wants JSON"),
 }
+_LOG_ODDS: Mapping[str, float] = {name: weight.log_odds for name, weight in WEIGHTS.items()}
+_REASONS_OF_HARD: Mapping[str, str] = {name: weight.reason for name, weight in WEIGHTS.items()}
+_REASONS_OF_EASY: Mapping[str, str] = {**_REASONS_OF_HARD, "length": "short question"}
 # Below this a feature is not worth a word.
 _WORTH_TELLING = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Difficulty:
+class Difficulty(NamedTuple):
     """How difficult a question is, and what weighed most."""
 
     value: float
@@ -90,22 +91,21 @@ class Difficulty:
 
 def judge(query: Query) -> Difficulty:
     """Estimate the difficulty of one question."""
-    parts = {name: WEIGHTS[name].log_odds * amount for name, amount in features_of(query).items()}
+    parts = {name: _LOG_ODDS[name] * amount for name, amount in features_of(query).items()}
     value = round(1 / (1 + math.exp(-BIAS - sum(parts.values()))), 3)
     return Difficulty(value, _reason(parts, is_hard=value >= BORDER))
 
 
 def _reason(parts: Mapping[str, float], *, is_hard: bool) -> str:
     """Name the one or two features that pushed furthest towards the side on which the question fell."""
-    sign = 1 if is_hard else -1
-    ranked = sorted(
-        ((sign * part, name) for name, part in parts.items() if sign * part >= _WORTH_TELLING), reverse=True
-    )
-    told = list(
-        dict.fromkeys(
-            "short question" if name == "length" and not is_hard else WEIGHTS[name].reason for _, name in ranked[:2]
-        )
-    )
-    if not told:
-        return "several small signs of a hard task" if is_hard else "no sign of a hard task"
-    return "; ".join(told)
+    if is_hard:
+        reasons, none = _REASONS_OF_HARD, "several small signs of a hard task"
+        pushes = [(part, name) for name, part in parts.items() if part >= _WORTH_TELLING]
+    else:
+        reasons, none = _REASONS_OF_EASY, "no sign of a hard task"
+        pushes = [(-part, name) for name, part in parts.items() if part <= -_WORTH_TELLING]
+    if len(pushes) < 2:
+        return reasons[pushes[0][1]] if pushes else none
+    pushes.sort(reverse=True)
+    first, second = reasons[pushes[0][1]], reasons[pushes[1][1]]
+    return first if first == second else f"{first}; {second}"

@@ -1,6 +1,7 @@
 """One keep-alive connection to one engine: a request out, an answer's head and body parts in."""
 
 import asyncio
+import logging
 from typing import Final, Protocol, cast
 
 import httptools
@@ -11,8 +12,11 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 
 
+_log = logging.getLogger(__name__)
+
+
 class Listener(Protocol):
-    """Who hears an engine's answer. Exactly one of `engine_done` and `engine_lost` ends it."""
+    """Who hears an engine's answer. Exactly one of `engine_done`, `engine_lost` and `at_fault` ends it."""
 
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
         """The head has arrived; `headers` are complete lines, fit to be passed on."""
@@ -26,13 +30,17 @@ class Listener(Protocol):
     def engine_lost(self, why: str) -> None:
         """The connection broke before the answer was complete."""
 
+    def at_fault(self) -> None:
+        """One of the calls above has raised, by a fault of ours; it has been logged."""
+
 
 class EngineConnection(asyncio.Protocol):
     """A connection that carries one exchange at a time. `is_idle` says that it may carry another."""
 
     __slots__ = (
-        "_can_go_on", "_ends_with_connection", "_headers", "_is_complete", "_is_framed", "_length", "_listener",
-        "_parser", "_parts", "_transport", "idle_since_s", "is_fresh", "is_idle",
+        "_can_go_on", "_ends_with_connection", "_head", "_headers", "_is_complete", "_is_framed", "_length",
+        "_listener", "_new_status", "_parser", "_parts", "_transport", "has_spoken", "idle_since_s", "is_fresh",
+        "is_idle",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -41,7 +49,9 @@ class EngineConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._headers: list[bytes] = []
+        self._head = b""
         self._length: int | None = None
+        self._new_status = 0
         self._is_framed = False
         self._ends_with_connection = False
         self._is_complete = False
@@ -49,6 +59,8 @@ class EngineConnection(asyncio.Protocol):
         self.is_idle = False
         self.is_fresh = True
         """Whether no exchange has been carried yet: a used one may have been closed by the engine meanwhile."""
+        self.has_spoken = False
+        """Whether anything of the present exchange's answer has arrived."""
         self.idle_since_s = 0.0
 
     @property
@@ -61,6 +73,7 @@ class EngineConnection(asyncio.Protocol):
         assert self._transport is not None
         self._listener = listener
         self.is_idle = False
+        self.has_spoken = False
         # One write for a small request, so that it leaves in one packet; a large body is not copied.
         if len(body) < 65536:
             self._transport.write(head + body)
@@ -96,16 +109,20 @@ class EngineConnection(asyncio.Protocol):
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        if self._ends_with_connection and exc is None:
-            listener.engine_done()
-        else:
-            listener.engine_lost("broke the connection" if exc is not None else "closed the connection")
+        try:
+            if self._ends_with_connection and exc is None:
+                listener.engine_done()
+            else:
+                listener.engine_lost("broke the connection" if exc is not None else "closed the connection")
+        except Exception:
+            self._fail(listener)
 
     def data_received(self, data: bytes) -> None:
         if self._listener is None:
             # An engine that speaks unasked is not one to trust with the next request.
             self.abort()
             return
+        self.has_spoken = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -114,18 +131,35 @@ class EngineConnection(asyncio.Protocol):
                 return
             # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
             self._can_go_on = False
-        if self._parts and self._listener is not None:
+        listener = self._listener
+        try:
+            self._tell(listener)
+        except Exception:
+            self._fail(listener)
+
+    def _tell(self, listener: Listener) -> None:
+        """Pass on what has been read. The listener may abort this connection at any step."""
+        if self._new_status:
+            status, self._new_status = self._new_status, 0
+            listener.engine_head(status, self._head, self._length)
+        if self._parts:
             parts, self._parts = self._parts, []
-            self._listener.engine_body(parts)
+            if self._listener is listener:
+                listener.engine_body(parts)
         if self._is_complete:
             self._is_complete = False
-            listener, self._listener = self._listener, None
+            is_heard, self._listener = self._listener is listener, None
             self.is_fresh = False
             self.is_idle = self._can_go_on and self.is_open and not self._is_sending
-            if listener is not None:
+            if is_heard:
                 listener.engine_done()
             if not self.is_idle and self._listener is None:
                 self.abort()
+
+    def _fail(self, listener: Listener) -> None:
+        _log.exception("a request failed, by a fault of ours")
+        self.abort()
+        listener.at_fault()
 
     # ---- from the parser -------------------------------------------------------------------------------------------
 
@@ -152,8 +186,9 @@ class EngineConnection(asyncio.Protocol):
         # An interim answer (100, 103) is a message to the parser, too; the real one follows.
         if status >= 200:
             self._ends_with_connection = not self._is_framed
-            if self._listener is not None:
-                self._listener.engine_head(status, b"".join(self._headers), self._length)
+            self._new_status = status
+            # Now, so that the trailers do not get into it.
+            self._head = b"".join(self._headers)
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -174,7 +209,10 @@ class EngineConnection(asyncio.Protocol):
         listener = self._listener
         self.abort()
         if listener is not None:
-            listener.engine_lost(why)
+            try:
+                listener.engine_lost(why)
+            except Exception:
+                self._fail(listener)
 
 
 class _Unasked(Exception):

@@ -1,83 +1,121 @@
-"""What the router counts. Labels hold names from the configuration only, never a caller's words."""
+"""What the router counts. Labels hold names from the configuration only, never a caller's words.
 
+Counting is plain additions on the one event loop: a counter of prometheus_client takes a lock and a histogram looks
+through its buckets, together 10 microseconds a request. The library still writes the page.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = b"text/plain; version=1.0.0; charset=utf-8"
 _TIMES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _TENTHS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-class RouterMetrics:
-    """One replica's counters, in a registry of its own so that tests do not share one."""
+class Distribution:
+    """How often a value fell into each bucket."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value. A bucket holds what is at most its bound."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: list[str]) -> None:
+        """Write it in Prometheus' terms: each bucket counts those below it, too."""
+        names = [*map(str, self._bounds), "+Inf"]
+        family.add_metric(labels, list(zip(names, accumulate(self._counts), strict=True)), self._sum)
+
+
+class ModelTally:
+    """What one model did here. The model "" stands for requests for which none was chosen."""
+
+    __slots__ = (
+        "by_auto", "by_caller", "duration", "engine_failures", "first_byte", "hang_ups", "retries", "statuses",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "fenzhen_requests", "Requests answered, by model that answered and HTTP status.", ["model", "status"],
-            registry=registry,
-        )  # fmt: skip
-        self._choices = Counter(
-            "fenzhen_choices", "Model choices, by model and by who chose: auto or the caller.", ["model", "by"],
-            registry=registry,
-        )  # fmt: skip
-        self._duration = Histogram(
-            "fenzhen_request_duration_seconds", "From the whole request to the end of its answer.", ["model"],
-            buckets=_TIMES_S, registry=registry,
-        )  # fmt: skip
-        self._first_byte = Histogram(
-            "fenzhen_time_to_first_byte_seconds", "From the whole request to the first byte of the answer's body.",
-            ["model"], buckets=_TIMES_S, registry=registry,
-        )  # fmt: skip
-        self._engine_failures = Counter(
-            "fenzhen_engine_failures", "Exchanges that an engine broke before its answer was complete.", ["model"],
-            registry=registry,
-        )  # fmt: skip
-        self._hang_ups = Counter(
-            "fenzhen_client_hang_ups", "Requests whose client left before the answer was complete.", ["model"],
-            registry=registry,
-        )  # fmt: skip
-        self.difficulty = Histogram(
-            "fenzhen_difficulty_ratio", "Difficulty of the queries, 0 to 1.", buckets=_TENTHS, registry=registry
-        )
-        self.in_flight = Gauge("fenzhen_in_flight", "Requests being answered now.", registry=registry)
-        self._requests_of: dict[tuple[str, int], Counter] = {}
-        self._choices_of: dict[tuple[str, str], Counter] = {}
-        self._times_of: dict[str, tuple[Histogram, Histogram]] = {}
+        self.statuses: dict[int, int] = {}
+        self.by_auto = 0
+        self.by_caller = 0
+        self.engine_failures = 0
+        self.hang_ups = 0
+        self.retries = 0
+        self.duration = Distribution(_TIMES_S)
+        self.first_byte = Distribution(_TIMES_S)
 
-    # `labels` builds a key from strings each time; the few children that exist are kept instead.
+    def answered(self, status: int) -> None:
+        """One request has its answer."""
+        self.statuses[status] = self.statuses.get(status, 0) + 1
 
-    def answered(self, model: str, status: int) -> None:
-        """One request has its answer. `model` is "" where none was chosen."""
-        child = self._requests_of.get((model, status))
-        if child is None:
-            child = self._requests_of[model, status] = self._requests.labels(model, str(status))
-        child.inc()
 
-    def chosen(self, model: str, by: str) -> None:
-        """One model was chosen."""
-        child = self._choices_of.get((model, by))
-        if child is None:
-            child = self._choices_of[model, by] = self._choices.labels(model, by)
-        child.inc()
+class RouterMetrics(Collector):
+    """One replica's counts, in a registry of its own so that tests do not share one."""
 
-    def took(self, model: str, duration_s: float, first_byte_s: float) -> None:
-        """One answer was relayed whole."""
-        children = self._times_of.get(model)
-        if children is None:
-            children = self._times_of[model] = (self._duration.labels(model), self._first_byte.labels(model))
-        children[0].observe(duration_s)
-        children[1].observe(first_byte_s)
+    def __init__(self, models: tuple[str, ...]) -> None:
+        self._tallies = {model: ModelTally() for model in ("", *models)}
+        self.difficulty = Distribution(_TENTHS)
+        self.in_flight = 0
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
-    def engine_failed(self, model: str) -> None:
-        """An engine broke an exchange."""
-        self._engine_failures.labels(model).inc()
-
-    def client_hung_up(self, model: str) -> None:
-        """A client left early."""
-        self._hang_ups.labels(model).inc()
+    def of(self, model: str) -> ModelTally:
+        """The tally of one model. Raises KeyError for one that is not on duty."""
+        return self._tallies[model]
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the library for each page."""
+        requests = CounterMetricFamily(
+            "fenzhen_requests", "Requests answered, by model that answered and HTTP status.", labels=["model", "status"]
+        )
+        choices = CounterMetricFamily(
+            "fenzhen_choices", "Model choices, by model and by who chose: auto or the caller.", labels=["model", "by"]
+        )
+        failures = CounterMetricFamily(
+            "fenzhen_engine_failures", "Exchanges that an engine broke before its answer was complete.",
+            labels=["model"],
+        )  # fmt: skip
+        retries = CounterMetricFamily("fenzhen_retries", "Attempts after the first one of a request.", labels=["model"])
+        hang_ups = CounterMetricFamily(
+            "fenzhen_client_hang_ups", "Requests whose client left before the answer was complete.", labels=["model"]
+        )
+        duration = HistogramMetricFamily(
+            "fenzhen_request_duration_seconds", "From the whole request to the end of its answer.", labels=["model"]
+        )
+        first_byte = HistogramMetricFamily(
+            "fenzhen_time_to_first_byte_seconds", "From the whole request to the first byte of the answer's body.",
+            labels=["model"],
+        )  # fmt: skip
+        for model, tally in self._tallies.items():
+            for status, count in tally.statuses.items():
+                requests.add_metric([model, str(status)], count)
+            if not model:
+                continue
+            choices.add_metric([model, "auto"], tally.by_auto)
+            choices.add_metric([model, "caller"], tally.by_caller)
+            failures.add_metric([model], tally.engine_failures)
+            retries.add_metric([model], tally.retries)
+            hang_ups.add_metric([model], tally.hang_ups)
+            tally.duration.add_to(duration, [model])
+            tally.first_byte.add_to(first_byte, [model])
+        yield from (requests, choices, failures, retries, hang_ups, duration, first_byte)
+        difficulty = HistogramMetricFamily("fenzhen_difficulty_ratio", "Difficulty of the queries to `auto`, 0 to 1.")
+        self.difficulty.add_to(difficulty, [])
+        yield difficulty
+        yield GaugeMetricFamily("fenzhen_in_flight", "Requests being answered now.", value=self.in_flight)

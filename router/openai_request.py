@@ -3,9 +3,8 @@
 Only fields that we know are looked at; unknown ones pass through to the engine, which has the last word.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -18,8 +17,7 @@ _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "
 _MAX_TOKENS_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(NamedTuple):
     """One parsed request."""
 
     route: Route
@@ -45,11 +43,11 @@ def parse(route: Route, raw: bytes) -> ApiRequest:
         raise BadRequest(f"The body is not JSON: {error}.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
-    for field, check in _CHECKS[route]:
-        if field in body:
-            problem = check(body[field])
-            if problem is not None:
-                raise BadRequest(f"{field} {problem}.", field)
+    checks = _CHECKS[route]
+    for field, value in body.items():
+        check = checks.get(field)
+        if check is not None and (problem := check(value)) is not None:
+            raise BadRequest(f"{field} {problem}.", field)
     for field in _REQUIRED[route]:
         if field not in body:
             raise BadRequest(f"{field} is missing.", field)
@@ -142,32 +140,32 @@ def _whole(low: int, high: int | None = None) -> Callable[[object], str | None]:
 
 
 # Ranges: OpenAI's API reference, where vLLM does not allow more.
-_SAMPLING: Final = (
-    ("model", _text),
-    ("stream", _flag),
-    ("stream_options", _object),
-    ("temperature", _number(0, 2)),
-    ("top_p", _number(0, 1)),
-    ("frequency_penalty", _number(-2, 2)),
-    ("presence_penalty", _number(-2, 2)),
-    ("n", _whole(1, 128)),
-    ("max_tokens", _whole(1)),
-    ("seed", _whole(-(2**63), 2**63 - 1)),
-    ("stop", _stop),
-    ("logit_bias", _object),
-)
-_CHECKS: Final[dict[Route, tuple[tuple[str, Callable[[object], str | None]], ...]]] = {
-    "chat": (
-        *_SAMPLING,
-        ("messages", _filled_list),
-        ("max_completion_tokens", _whole(1)),
-        ("logprobs", _flag),
-        ("top_logprobs", _whole(0, 20)),
-        ("tools", _list),
-        ("response_format", _object),
-    ),
-    "completions": (*_SAMPLING, ("prompt", _prompt), ("logprobs", _whole(0, 20)), ("echo", _flag)),
-    "embeddings": (("model", _text), ("input", _prompt)),
+_SAMPLING: Final[Mapping[str, Callable[[object], str | None]]] = {
+    "model": _text,
+    "stream": _flag,
+    "stream_options": _object,
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "frequency_penalty": _number(-2, 2),
+    "presence_penalty": _number(-2, 2),
+    "n": _whole(1, 128),
+    "max_tokens": _whole(1),
+    "seed": _whole(-(2**63), 2**63 - 1),
+    "stop": _stop,
+    "logit_bias": _object,
+}
+_CHECKS: Final[Mapping[Route, Mapping[str, Callable[[object], str | None]]]] = {
+    "chat": {
+        **_SAMPLING,
+        "messages": _filled_list,
+        "max_completion_tokens": _whole(1),
+        "logprobs": _flag,
+        "top_logprobs": _whole(0, 20),
+        "tools": _list,
+        "response_format": _object,
+    },
+    "completions": {**_SAMPLING, "prompt": _prompt, "logprobs": _whole(0, 20), "echo": _flag},
+    "embeddings": {"model": _text, "input": _prompt},
 }
 _REQUIRED: Final[dict[Route, tuple[str, ...]]] = {
     "chat": ("model", "messages"),

@@ -1,173 +1,168 @@
-"""The endpoints a replica may use, and which of them takes the next request.
+"""The pools of all models, and which endpoint of a pool takes the next request.
 
 Directory reports say who is ready; what this replica has seen itself (a refused or broken connection) counts sooner.
 All state belongs to one event loop.
 """
 
-import asyncio
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
-from cluster.directory import Endpoint, Table
-from router.engine_connection import EngineConnection
+from cluster.directory import Table
+from router.affinity import Ring
+from router.slot import Slot
 
-# An engine that broke a connection is left alone for this long, doubled each time up to the maximum, unless it reports
-# a restart in between. Seconds.
-FIRST_PAUSE_S: Final = 0.5
-MAX_PAUSE_S: Final = 10.0
-# vLLM's HTTP server closes idle connections after 5 s: use none that is about to be closed.
-MAX_IDLE_S: Final = 4.0
 # Told to a client when nothing better is known.
 DEFAULT_RETRY_AFTER_S: Final = 5
+# Up to so many endpoints all are compared; of more, a few at random. Two random choices already come close to the best:
+# M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
+_MAX_COMPARED: Final = 16
+_SAMPLES: Final = 4
+# A prime: steps of it visit every endpoint of a pool whose size it does not divide, in an order that looks random.
+_STRIDE: Final = 7919
+# A conversation stays with its endpoint while that is at most so much busier than the mean: by this factor (1.25 is the
+# value of the paper's authors in practice), and by some requests, which an engine batches at no cost to anyone.
+_BUSIER_RATIO: Final = 1.25
+_BUSIER_REQUESTS: Final = 2
 
 
-class Slot:
-    """One endpoint as this replica uses it."""
+class Pool:
+    """The endpoints of one model."""
 
-    __slots__ = ("_idle", "_is_closed", "endpoint", "failures", "host", "in_flight", "paused_until_s", "port")
+    __slots__ = ("_ring", "_turn", "in_flight", "slots")
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        address = urlsplit(endpoint.base_url)
-        self.host = address.hostname or "127.0.0.1"
-        self.port = address.port or 80
+    def __init__(self) -> None:
+        self.slots: list[Slot] = []
+        """In the table's order."""
         self.in_flight = 0
-        self.failures = 0
-        self.paused_until_s = 0.0
-        self._idle: list[EngineConnection] = []
-        self._is_closed = False
+        self._ring: Ring[Slot] | None = None
+        self._turn = 0
 
-    def is_usable(self, now_s: float) -> bool:
-        """Whether a request may go there now."""
-        return self.endpoint.state == "ready" and now_s >= self.paused_until_s
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is more than one endpoint."""
+        return len(self.slots) > 1
 
-    def idle_connection(self, now_s: float) -> EngineConnection | None:
-        """Take the connection that was used last, if one is open and young enough."""
-        while self._idle:
-            connection = self._idle.pop()
-            if _is_reusable(connection, now_s):
-                return connection
-            connection.abort()
-        return None
+    def replace(self, slots: list[Slot]) -> None:
+        """Take over the slots of a new table."""
+        if slots != self.slots:
+            self._ring = Ring([(slot.endpoint.endpoint_id, slot) for slot in slots]) if len(slots) > 1 else None
+        self.slots = slots
 
-    def give_back(self, connection: EngineConnection, now_s: float) -> None:
-        """Keep a connection for the next request if it can carry one."""
-        if self._is_closed:
-            connection.abort()
-        elif connection.is_idle:
-            connection.idle_since_s = now_s
-            self._idle.append(connection)
+    def take(self, slot: Slot) -> None:
+        """A request goes to one of these slots."""
+        slot.in_flight += 1
+        self.in_flight += 1
 
-    async def connect(self, timeout_s: float) -> EngineConnection:
-        """Open a new connection. Raises OSError or TimeoutError."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(EngineConnection, self.host, self.port)
-        return connection
+    def release(self, slot: Slot) -> None:
+        """It is over there."""
+        slot.in_flight -= 1
+        self.in_flight -= 1
 
-    def succeeded(self) -> None:
-        """An answer came."""
-        self.failures = 0
+    def pick(self, now_s: float, tried: Collection[Slot] = (), key: int | None = None) -> Slot | None:
+        """The slot for the next request, or None if none is usable.
 
-    def failed(self, now_s: float) -> None:
-        """It broke: leave it alone for a while."""
-        self.paused_until_s = now_s + min(FIRST_PAUSE_S * 2**self.failures, MAX_PAUSE_S)
-        self.failures = min(self.failures + 1, 10)
+        With a `key` (`affinity.key_of`) the one that the conversation belongs to, unless that is away or much busier
+        than the others; else the one with the fewest requests in flight.
+        """
+        if key is not None and self._ring is not None:
+            limit = _BUSIER_RATIO * (self.in_flight + 1) / len(self.slots) + _BUSIER_REQUESTS
 
-    def close(self) -> None:
-        """Close what is idle; exchanges in flight go on, and their connections close after them."""
-        self._is_closed = True
-        for connection in self._idle:
-            connection.abort()
-        self._idle.clear()
+            def is_fit(slot: Slot) -> bool:
+                return (
+                    slot.is_ready
+                    and now_s >= slot.paused_until_s
+                    and slot.in_flight < limit
+                    and not slot.is_on_trial
+                    and slot not in tried
+                )
 
-    def sweep(self, now_s: float) -> None:
-        """Close connections that have been idle too long."""
-        kept = []
-        for connection in self._idle:
-            if _is_reusable(connection, now_s):
-                kept.append(connection)
-            else:
-                connection.abort()
-        self._idle = kept
+            at_home = self._ring.first(key, is_fit)
+            if at_home is not None:
+                return at_home
+        return self._least_loaded(now_s, tried)
 
+    def is_ready(self, now_s: float, tried: Collection[Slot] = ()) -> bool:
+        """Whether a request could go somewhere now."""
+        return any(slot.is_usable(now_s) and slot not in tried for slot in self.slots)
 
-def _is_reusable(connection: EngineConnection, now_s: float) -> bool:
-    return connection.is_idle and connection.is_open and now_s - connection.idle_since_s < MAX_IDLE_S
+    def answered_badly(self, slot: Slot, now_s: float) -> None:
+        """The endpoint answered that it has failed."""
+        slot.answered_badly(now_s, is_replaceable=self.is_ready(now_s, (slot,)))
 
-
-class Pools:
-    """All slots, by model."""
-
-    def __init__(self, models: Collection[str]) -> None:
-        self._slots: dict[str, list[Slot]] = {model: [] for model in models}
-
-    def update(self, table: Table) -> None:
-        """Take over a new table. Slots that go on keep their connections and counts."""
-        known = {slot.endpoint.endpoint_id: slot for slots in self._slots.values() for slot in slots}
-        fresh: dict[str, list[Slot]] = {model: [] for model in self._slots}
-        for endpoint in table.endpoints:
-            if endpoint.model not in fresh:
-                continue
-            slot = known.pop(endpoint.endpoint_id, None)
-            if slot is not None and slot.endpoint.base_url == endpoint.base_url:
-                if endpoint.restarts != slot.endpoint.restarts:
-                    slot.paused_until_s = 0.0
-                    slot.succeeded()
-                slot.endpoint = endpoint
-            else:
-                if slot is not None:
-                    slot.close()
-                slot = Slot(endpoint)
-            fresh[endpoint.model].append(slot)
-        for slot in known.values():
-            slot.close()
-        self._slots = fresh
-
-    def slots(self, model: str) -> list[Slot]:
-        """The slots of one model, in the table's order."""
-        return self._slots[model]
-
-    def pick(self, model: str, now_s: float, tried: Collection[Slot] = ()) -> Slot | None:
-        """The usable slot with the fewest requests in flight, or None."""
-        best: Slot | None = None
-        for slot in self._slots[model]:
-            if slot.is_usable(now_s) and slot not in tried and (best is None or slot.in_flight < best.in_flight):
-                best = slot
-        return best
-
-    def is_ready(self, model: str, now_s: float) -> bool:
-        """Whether a request for this model could go somewhere now."""
-        return any(slot.is_usable(now_s) for slot in self._slots[model])
-
-    def retry_after_s(self, model: str, now_s: float) -> int:
+    def retry_after_s(self, now_s: float) -> int:
         """When asking for this model again is sensible, whole seconds, at least 1."""
         waits = [
-            max(1, round(slot.paused_until_s - now_s))
-            if slot.endpoint.state == "ready"
-            else slot.endpoint.retry_after_s
-            for slot in self._slots[model]
+            max(1, round(slot.paused_until_s - now_s)) if slot.is_ready else slot.endpoint.retry_after_s
+            for slot in self.slots
         ]
         return max(1, min(waits)) if waits else DEFAULT_RETRY_AFTER_S
 
-    def state(self, model: str) -> str:
-        """One word and a detail on a model's pool, for people."""
-        slots = self._slots[model]
-        if not slots:
+    @property
+    def state(self) -> str:
+        """One word and a detail, for people."""
+        if not self.slots:
             return "starting: no engine has reported yet"
-        first = min(slots, key=lambda slot: ("ready", "starting", "restarting", "draining").index(slot.endpoint.state))
-        endpoint = first.endpoint
+        states = ("ready", "starting", "restarting", "draining")
+        endpoint = min((slot.endpoint for slot in self.slots), key=lambda endpoint: states.index(endpoint.state))
         return f"{endpoint.state}: {endpoint.detail}" if endpoint.detail else endpoint.state
+
+    def _least_loaded(self, now_s: float, tried: Collection[Slot]) -> Slot | None:
+        # Beginning elsewhere each time: replicas that all see idle endpoints must not all take the first.
+        slots = self.slots
+        size = len(slots)
+        self._turn += _STRIDE
+        best: Slot | None = None
+        for looked_at in range(size):
+            if best is not None and looked_at >= _SAMPLES and size > _MAX_COMPARED:
+                break
+            slot = slots[(self._turn + looked_at * _STRIDE) % size] if size % _STRIDE else slots[looked_at]
+            if (
+                slot.is_ready
+                and now_s >= slot.paused_until_s
+                and slot not in tried
+                and (best is None or (slot.is_on_trial, slot.in_flight) < (best.is_on_trial, best.in_flight))
+            ):
+                best = slot
+        return best
+
+
+class Pools:
+    """The pools of all models on duty."""
+
+    def __init__(self, models: Collection[str]) -> None:
+        self._pools = {model: Pool() for model in models}
+
+    def of(self, model: str) -> Pool:
+        """The pool of one model. Raises KeyError for one that is not on duty."""
+        return self._pools[model]
+
+    def update(self, table: Table) -> None:
+        """Take over a new table. Slots that go on keep their connections and counts."""
+        known = {slot.endpoint.endpoint_id: slot for pool in self._pools.values() for slot in pool.slots}
+        fresh: dict[str, list[Slot]] = {model: [] for model in self._pools}
+        for endpoint in table.endpoints:
+            if endpoint.model not in fresh:
+                continue
+            slot = known.get(endpoint.endpoint_id)
+            if slot is None or (slot.endpoint.base_url, slot.endpoint.model) != (endpoint.base_url, endpoint.model):
+                slot = Slot(endpoint)
+            else:
+                del known[endpoint.endpoint_id]
+                slot.report(endpoint)
+            fresh[endpoint.model].append(slot)
+        for slot in known.values():
+            slot.close()
+        for model, pool in self._pools.items():
+            pool.replace(fresh[model])
 
     def sweep(self, now_s: float) -> None:
         """Close connections that nobody has used for long."""
-        for slots in self._slots.values():
-            for slot in slots:
+        for pool in self._pools.values():
+            for slot in pool.slots:
                 slot.sweep(now_s)
 
     def close(self) -> None:
         """Close everything that is idle."""
-        for slots in self._slots.values():
-            for slot in slots:
+        for pool in self._pools.values():
+            for slot in pool.slots:
                 slot.close()

@@ -4,14 +4,13 @@ Bodies come from strangers, so nothing here raises: what cannot be read counts a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Text of unknown script runs to about four characters a token in English; only the order of size matters here.
 CHARS_PER_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """The newest question and what surrounds it."""
 
     text: str
@@ -26,20 +25,27 @@ class Query:
     """Whether the answer must be JSON."""
 
 
-def query_of_chat(messages: object, *, has_tools: bool = False, wants_json: bool = False) -> Query:
-    """Read the `messages` of a chat body. The newest message with role `user` is the question, whatever follows it."""
-    text, context_chars, turns = "", 0, 0
+def read_chat(messages: object, *, has_tools: bool = False, wants_json: bool = False) -> tuple[Query, list[str]]:
+    """Read the `messages` of a chat body: its query, and the text of each message.
+
+    The newest message with role `user` is the question, whatever follows it.
+    """
+    text, turns, chars = "", 0, 0
+    texts = []
     for message in messages if isinstance(messages, list | tuple) else ():
         if not isinstance(message, dict):
             continue
-        content = _text_of_content(message.get("content"))
-        if message.get("role") == "user":
-            context_chars += len(text)
+        content = message.get("content")
+        if not isinstance(content, str):
+            content = _text_of_parts(content)
+        texts.append(content)
+        chars += len(content)
+        role = message.get("role")
+        if role == "user":
             text, turns = content, turns + 1
-        else:
-            context_chars += len(content)
-            has_tools = has_tools or message.get("role") == "tool" or bool(message.get("tool_calls"))
-    return Query(text, context_chars, turns, has_tools, wants_json)
+        elif role == "tool" or message.get("tool_calls"):
+            has_tools = True
+    return Query(text, chars - len(text), turns, has_tools, wants_json), texts
 
 
 def query_of_text(prompt: object) -> Query:
@@ -63,21 +69,9 @@ def _tokens(prompt: Iterable[object]) -> int:
     return tokens
 
 
-def _text_of_content(content: object) -> str:
+def _text_of_parts(content: object) -> str:
     """Join the text parts; images and sounds have no text to judge."""
-    if isinstance(content, str):
-        return content
     if not isinstance(content, list | tuple):
         return ""
     parts = (part.get("text") if isinstance(part, dict) else part for part in content)
     return "\n".join(part for part in parts if isinstance(part, str))
-
-
-def text_of_chat(messages: object) -> str:
-    """All text of a conversation, for what concerns it as a whole: its languages and its length."""
-    contents = (
-        (message.get("content") for message in messages if isinstance(message, dict))
-        if isinstance(messages, list)
-        else ()
-    )
-    return "\n".join(_text_of_content(content) for content in contents)

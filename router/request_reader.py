@@ -6,13 +6,19 @@ nothing of that connection is read after it.
 
 import asyncio
 import logging
+import re
 from typing import Final, Protocol
 
 import httptools
 
 from router.http_request import Limits, Request
 
-_ONLY_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_ONLY_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type"))
+# A name or an address and perhaps a port (RFC 3986), without the comma that two headers joined into one would leave.
+_HOST: Final = re.compile(rb"(?:[\w.~%!$&'()*+;=-]+|\[[\da-fA-F:.]+\])(?::\d{0,5})?", re.ASCII)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
+# Added to each header's size, as HTTP/2 counts them: thousands of tiny ones cost more than their bytes.
+_HEADER_OVERHEAD_BYTES: Final = 32
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +37,7 @@ class RequestReader:
     """The reading half of one client connection."""
 
     __slots__ = (
-        "_body", "_clock", "_head_bytes", "_headers", "_is_in_head", "_limits", "_parser", "_taker", "_target",
+        "_body", "_clock", "_head_bytes", "_headers", "_host", "_is_in_head", "_limits", "_parser", "_taker", "_target",
         "_unended_bytes", "receiving_since_s", "refusal",
     )  # fmt: skip
 
@@ -45,25 +51,38 @@ class RequestReader:
         self.receiving_since_s: float | None = None
         """When the request began that is not yet complete."""
         self._body: bytes | bytearray = b""
+        # The last one that was found good; none is like this one.
+        self._host = b"\n"
         self._forget_message()
 
     def feed(self, data: bytes) -> None:
         """Read on."""
         if self.refusal is not None:
             return
-        headers = self._headers
+        headers, body_bytes = self._headers, len(self._body)
+        rest: bytes | memoryview = data
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._decline_upgrade(data[offer.args[0] :])
+            while True:
+                try:
+                    self._parser.feed_data(rest)
+                except httptools.HttpParserUpgrade as offer:
+                    # In a loop and without copies: one read may bring thousands of such offers.
+                    rest = memoryview(rest)[offer.args[0] :]
+                    self._decline_upgrade()
+                else:
+                    break
         except httptools.HttpParserCallbackError:
             if self.refusal is None:
                 _log.exception("a request could not be read, by a fault of ours")
                 self.refusal = (500, "The router failed on this request.")
         except httptools.HttpParserError:
             self.refusal = (400, "This is not a well-formed HTTP/1.1 request.")
-        if self._is_in_head and self._headers is headers:
-            # The parser keeps a header until its end and tells nobody how long it has grown.
+        if self._headers is headers:
+            if len(self._body) != body_bytes:
+                self._unended_bytes = 0
+                return
+            # The parser keeps a header or a trailer until its end, skips what extends a chunk, and tells nobody how
+            # long they have grown.
             self._unended_bytes += len(data)
             if self._unended_bytes > self._limits.max_header_bytes and self.refusal is None:
                 self.refusal = (431, self._head_too_large())
@@ -78,31 +97,45 @@ class RequestReader:
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + 4)
+        self._count_head(len(name) + len(value) + _HEADER_OVERHEAD_BYTES)
         if not self._is_in_head:
             # A trailer. Merged into the headers it could put on a name that those in front of us have checked.
             return
         name = name.lower()
-        if name in _ONLY_ONCE and name in self._headers:
-            self._stop(400, f"The header {name.decode('latin-1')} may stand there only once.")
-        self._headers[name] = value
+        # The parser leaves the spaces behind a value, which are no part of it (RFC 9112, 5.1).
+        value = value.rstrip()
+        headers = self._headers
+        if name in headers:
+            if name in _ONLY_ONCE:
+                self._stop(400, f"The header {name.decode('latin-1')} may stand there only once.")
+            # Lines of one name are one list (RFC 9110, 5.3).
+            value = b"%b, %b" % (headers[name], value)
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         if self._parser.get_method() == b"CONNECT":
-            self._stop(405, "CONNECT is not spoken here.")
+            self._stop(501, "CONNECT is not spoken here.")
         if self._parser.should_upgrade():
             return
+        headers = self._headers
         version = self._parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self._stop(505, f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
-        if version == "1.1" and b"host" not in self._headers:
-            self._stop(400, "The header host is missing.")
-        length = self._headers.get(b"content-length")
-        if length is not None and int(length) > self._limits.max_body_bytes:
+        host = headers.get(b"host")
+        # A connection's requests nearly always name the same host.
+        if host != self._host:
+            self._check_host(host, version)
+        if self._target[:1] != b"/":
+            self._check_target()
+        length = headers.get(b"content-length")
+        if length is None:
+            if b"transfer-encoding" in headers:
+                self._check_coding(headers[b"transfer-encoding"], version)
+        elif int(length) > self._limits.max_body_bytes:
             self._stop(413, self._body_too_large())
-        if version == "1.1" and self._headers.get(b"expect", b"").lower() == b"100-continue":
-            self._taker.ask_for_body()
+        if b"expect" in headers and version == "1.1":
+            self._heed_expectation(headers[b"expect"])
 
     def on_body(self, body: bytes) -> None:
         if not self._body:
@@ -141,8 +174,40 @@ class RequestReader:
         self._is_in_head = True
         self._body = b""
 
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Read the request again as if it had not offered to upgrade.
+    def _check_host(self, host: bytes | None, version: str) -> None:
+        if host is None:
+            if version == "1.1":
+                self._stop(400, "The header host is missing.")
+            return
+        if _HOST.fullmatch(host) is None:
+            self._stop(400, "The header host must be one host and perhaps a port.")
+        self._host = host
+
+    def _check_target(self) -> None:
+        """Of a target that is no path: `*` is for OPTIONS, and whole addresses are as good as paths."""
+        if self._target == b"*" and self._parser.get_method() == b"OPTIONS":
+            return
+        address = _ABSOLUTE.match(self._target)
+        # Names and passwords are not for addresses of HTTP any more (RFC 9110, 4.2.4), but for deceiving.
+        if address is None or _HOST.fullmatch(address[1]) is None:
+            self._stop(400, "The request's target must be a path or begin with http:// and a host.")
+
+    def _check_coding(self, coding: bytes, version: str) -> None:
+        if version == "1.0":
+            # It does not know chunks: who else reads this request may see another end of it (RFC 9112, 6.1).
+            self._stop(400, "HTTP/1.0 has no transfer-encoding.")
+        codings = coding.lower()
+        if codings != b"chunked":
+            has_an_end = codings.rpartition(b",")[2].strip() == b"chunked"
+            self._stop(501 if has_an_end else 400, "Of all transfer codings only chunked is understood here.")
+
+    def _heed_expectation(self, expectation: bytes) -> None:
+        if expectation.lower() != b"100-continue":
+            self._stop(417, "Of all expectations only 100-continue can be met here.")
+        self._taker.ask_for_body()
+
+    def _decline_upgrade(self) -> None:
+        """Read the head again as if it had not offered to upgrade.
 
         Java's own HTTP client offers HTTP/2 with every first request and goes on in HTTP/1.1; the parser, believing
         that another protocol follows, would leave the body out.
@@ -150,9 +215,12 @@ class RequestReader:
         version = self._parser.get_http_version().encode("ascii")
         head = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._target, version)
         head += b"".join(b"%b: %b\r\n" % (name, self._headers[name]) for name in self._headers if name != b"upgrade")
+        began_s = self.receiving_since_s
         self._forget_message()
         self._parser = httptools.HttpRequestParser(self)
-        self.feed(b"%b\r\n%b" % (head, rest))
+        self._parser.feed_data(head + b"\r\n")
+        if self.receiving_since_s is not None:
+            self.receiving_since_s = began_s
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size

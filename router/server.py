@@ -10,6 +10,7 @@ from router.answerer import Answerer
 from router.client_connection import ClientConnection
 from router.http_request import Limits
 from router.ingress import Ingress
+from router.listener import others_listen, refuse_silently, waiting_in
 from router.metrics import RouterMetrics
 from router.pools import Pools
 
@@ -18,6 +19,10 @@ SWEEP_S = 0.5
 _BACKLOG = 2048
 # Connections end by themselves and nobody is told of the last one; a look this often costs nothing.
 _DRAIN_LOOK_S = 0.05
+# For the rest of handshakes that have begun. Whoever comes new and is dealt to us meanwhile waits a second.
+_HANDSHAKE_S = 0.05
+# However many connections wait, they are accepted within it, or the loop hangs.
+_ACCEPT_TIMEOUT_S = 2.0
 
 
 class RouterServer:
@@ -27,7 +32,7 @@ class RouterServer:
         self._settings = settings
         self._loop = loop
         self._pools = Pools([card.name for card in cards])
-        self._answerer = Answerer(cards, self._pools, RouterMetrics(), settings, loop)
+        self._answerer = Answerer(cards, self._pools, RouterMetrics(tuple(card.name for card in cards)), settings, loop)
         self._ingress = Ingress(self._answerer, self)
         self._limits = Limits(
             max_header_bytes=settings.max_header_bytes,
@@ -40,11 +45,11 @@ class RouterServer:
         self._sweeping: asyncio.TimerHandle | None = None
         self.is_draining = False
 
-    async def start(self, port: int | None = None) -> int:
-        """Listen; gives the port. `port` 0 takes a free one. Raises OSError if the address is taken."""
+    async def start(self, host: str | None = None, port: int | None = None) -> int:
+        """Listen, by default where the settings say; gives the port. `port` 0 takes a free one. Raises OSError."""
         self._server = await self._loop.create_server(
             self._new_connection,
-            self._settings.host,
+            self._settings.host if host is None else host,
             self._settings.port if port is None else port,
             # Replicas on one host share the port; the kernel spreads connections over them.
             reuse_port=True,
@@ -62,7 +67,7 @@ class RouterServer:
     @property
     def in_flight(self) -> int:
         """Requests being answered now."""
-        return self._answerer.in_flight
+        return self._answerer.metrics.in_flight
 
     @property
     def is_serving(self) -> bool:
@@ -72,10 +77,10 @@ class RouterServer:
     async def drain(self) -> None:
         """Stop listening, answer what is in flight with `connection: close`, then leave; at most `drain_s`."""
         self.is_draining = True
-        if self._server is not None:
-            self._server.close()
         until_s = self._loop.time() + self._settings.drain_s
-        # Again at each look: the kernel may have handed over a connection that was accepted before.
+        self._ask_to_leave()
+        await self._stop_listening()
+        # Again at each look: what was idle may speak, and a connection that was accepted last may appear only now.
         while self._ask_to_leave() and (left_s := until_s - self._loop.time()) > 0:
             await asyncio.sleep(min(left_s, _DRAIN_LOOK_S))
         for connection in list(self._connections):
@@ -86,13 +91,32 @@ class RouterServer:
         # Connections that were broken off are told in the loop's next turn, and then let go of their engines.
         await asyncio.sleep(0)
 
+    async def _stop_listening(self) -> None:
+        """Close the port; while others share it, so that no connection is lost that the kernel has dealt to us."""
+        server = self._server
+        if server is None or not server.is_serving():
+            return
+        listeners: list[socket.socket] = list(server.sockets)
+        # Where nobody else takes them, new connections should be refused at once and not after a second's silence.
+        is_quiet = others_listen(listeners) and all(refuse_silently(listener) for listener in listeners)
+        if is_quiet:
+            await asyncio.sleep(_HANDSHAKE_S)
+        until_s = self._loop.time() + _ACCEPT_TIMEOUT_S
+        while any(waiting_in(listener) for listener in listeners) and self._loop.time() < until_s:
+            # The loop accepts as it turns.
+            await asyncio.sleep(0)
+        server.close()
+
     def _new_connection(self) -> ClientConnection:
-        return ClientConnection(self._ingress, self._limits, self._connections, self._loop)
+        connection = ClientConnection(self._ingress, self._limits, self._connections, self._loop)
+        connection.is_draining = self.is_draining
+        return connection
 
     def _ask_to_leave(self) -> bool:
         """Whether any connection is still there."""
+        idle_s = min(self._settings.drain_idle_s, self._settings.drain_s)
         for connection in list(self._connections):
-            connection.drain()
+            connection.drain(idle_s)
         return bool(self._connections)
 
     def _sweep(self) -> None:

@@ -153,30 +153,47 @@ def _branch(node: _Trie) -> str:
     return joined + "?" if _END in node else joined
 
 
+WHITE_SPACE = " \t-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What `\\s` matches, for use inside a character class: written out, it is found a third faster."""
+
 # English cues are whole words. The delimiter is consumed, not looked behind for: the engine then skips to delimiters.
 _ENGLISH = re.compile(
-    r"[\s(\[\"'“‘,.:;/\-](" + _pattern(cue for cue in KIND_OF_CUE if cue.isascii()) + r")(?![a-z0-9_])"
+    rf"[{WHITE_SPACE}(\[\"'“‘,.:;/\-](" + _pattern(cue for cue in KIND_OF_CUE if cue.isascii()) + r")(?![a-z0-9_])"
 )
 # Inside Chinese, English words stand without spaces around them.
 _LATIN_WORD = re.compile(r"[a-z]+")
+# A text without any of these holds no English cue.
+_FIRST_WORDS = frozenset(word[0] for cue in KIND_OF_CUE if (word := _LATIN_WORD.match(cue)))
 # A tree of all Chinese cues tries 200 first characters at each place; pairs of characters looked up in a table take a
 # third of the time.
-_CHINESE: Mapping[tuple[str, str], list[str]] = {
-    pair: [cue for cue in KIND_OF_CUE if tuple(cue[:2]) == pair]
+_CHINESE: Mapping[tuple[str, str], tuple[str, ...]] = {
+    pair: tuple(cue for cue in KIND_OF_CUE if tuple(cue[:2]) == pair)
     for pair in {(cue[0], cue[1]) for cue in KIND_OF_CUE if not cue.isascii() and len(cue) > 1}
 }
 _PAIR = re.compile(f"([{''.join({a for a, _ in _CHINESE})}])(?=([{''.join({b for _, b in _CHINESE})}]))")
 _SINGLE = tuple(cue for cue in KIND_OF_CUE if not cue.isascii() and len(cue) == 1)
+_SPELLINGS = frozenset(KIND_OF_CUE)
 
 
 def cues_in(text: str) -> dict[str, int]:
     """Count the different cue words of each kind in normalised `text`."""
-    found = {" ".join(cue.split()) for cue in _ENGLISH.findall(" " + text)}
-    if not text.isascii():
-        found.update(KIND_OF_CUE.keys() & _LATIN_WORD.findall(text))
+    if text.isascii():
+        found = set(_ENGLISH.findall(" " + text))
+    else:
+        latin = _LATIN_WORD.findall(text)
+        found = KIND_OF_CUE.keys() & latin
+        if not _FIRST_WORDS.isdisjoint(latin):
+            found.update(_ENGLISH.findall(" " + text))
         for pair in _CHINESE.keys() & _PAIR.findall(text):
-            found.update([cue for cue in _CHINESE[pair] if len(cue) == 2 or cue in text])
-        found.update([cue for cue in _SINGLE if cue in text])
+            for cue in _CHINESE[pair]:
+                if len(cue) == 2 or cue in text:
+                    found.add(cue)
+        for cue in _SINGLE:
+            if cue in text:
+                found.add(cue)
+    if not _SPELLINGS.issuperset(found):
+        # A line may break inside a cue.
+        found = {" ".join(cue.split()) for cue in found}
     counts: dict[str, int] = {}
     for cue in found:
         kind = KIND_OF_CUE[cue]

@@ -75,7 +75,7 @@ class FakeStack:
         """Whatever a test did, no request may still be counted once everybody has left."""
         assert self.router.in_flight == 0
         for name in self.engines:
-            for slot in self.router._pools.slots(name):
+            for slot in self.router._pools.of(name).slots:
                 assert slot.in_flight == 0, name
         assert self.router._connections == set()
 
@@ -118,7 +118,9 @@ async def fake_stack(
         name: [await start_engine(name, number, text) for number, text in enumerate(texts)]
         for name, texts in wanted.items()
     }
-    settings = RouterSettings.model_validate({"drain_s": 5, "connect_timeout_s": 1} | router_settings)
+    settings = RouterSettings.model_validate(
+        {"drain_s": 5, "drain_idle_s": 0, "connect_timeout_s": 1} | router_settings
+    )
     router = RouterServer(tuple(cards), settings, asyncio.get_running_loop())
     port = await router.start(port=0)
     stack = FakeStack(router, f"http://127.0.0.1:{port}", port, running)

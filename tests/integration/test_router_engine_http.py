@@ -119,7 +119,7 @@ async def test_an_answer_that_promises_a_body_and_breaks_before_it_costs_a_retry
     turns: Iterator[list[Step]] = iter([[b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", 0.02, RESET]])
     async with stack_of(lambda request: next(turns, [OK])) as (stack, _), fake_stack() as other:
         small = other.small.endpoint
-        first = stack.router._pools.slots("small")[0].endpoint
+        first = stack.router._pools.of("small").slots[0].endpoint
         stack.router.update(Table(2, (first, small)))
         (answer,) = await answers(stack)
     assert answer.status_code == 200

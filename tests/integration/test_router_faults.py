@@ -141,17 +141,84 @@ async def test_a_connection_that_the_engine_closed_while_idle_is_no_failure() ->
             writer.write_eof()
         assert (await client.post("/v1/chat/completions", json=chat("hi", "small"))).status_code == 200
         page = (await client.get("/metrics")).text
-    assert 'fenzhen_engine_failures_total{model="small"}' not in page
+    assert 'fenzhen_engine_failures_total{model="small"} 0.0' in page
+    assert 'fenzhen_retries_total{model="small"} 0.0' in page
 
 
-async def test_load_is_spread_over_the_engines_of_a_pool_by_what_is_in_flight() -> None:
+async def test_load_without_a_conversation_is_spread_over_the_engines_of_a_pool_by_what_is_in_flight() -> None:
     two = {"small": ["--token-delay-s 0.1", "--token-delay-s 0.1"], "large": [""]}
-    async with fake_stack(engines=two) as stack:
-        waiting = [asyncio.create_task(asked(stack, chat("hi", "small"))) for _ in range(6)]
+    async with fake_stack(engines=two) as stack, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as client:
+        body = {"model": "small", "prompt": ["hi"]}
+        waiting = [asyncio.create_task(client.post("/v1/completions", json=body)) for _ in range(6)]
         await until(lambda: stack.router.in_flight == 6, 2)
         await asyncio.sleep(0.1)
         assert [engine.fake.running for engine in stack.engines["small"]] == [3, 3]
         await asyncio.gather(*waiting)
+
+
+async def test_all_turns_of_a_conversation_go_to_one_engine_and_to_another_when_that_dies() -> None:
+    async with fake_stack(engines={"small": [""] * 4, "large": [""]}) as stack:
+        served: list[list[int]] = []
+
+        def count_of_writers() -> list[int]:
+            return [len(engine.writers) for engine in stack.engines["small"]]
+
+        body = chat("Where is the counter?", "small")
+        turns = body["messages"]
+        assert isinstance(turns, list)
+        for number in range(5):
+            assert (await asked(stack, body)).status_code == 200
+            turns += [{"role": "assistant", "content": "Here."}, {"role": "user", "content": f"And then? {number}"}]
+            served.append(count_of_writers())
+        assert sorted(served[0]) == [0, 0, 0, 1]
+        assert served[-1] == served[0]
+        await stack.engines["small"][served[0].index(1)].stop()
+        assert (await asked(stack, body)).status_code == 200
+        assert sorted(count_of_writers()) == [0, 0, 1, 1]
+
+
+async def test_an_engine_that_only_fails_is_left_alone_while_its_twin_answers() -> None:
+    two = {"small": ["--refuse 500", ""], "large": [""]}
+    async with fake_stack(engines=two) as stack, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as client:
+        for _ in range(40):
+            answer = await client.post("/v1/completions", json={"model": "small", "prompt": ["hi"]})
+            assert answer.status_code == 200
+        page = (await client.get("/metrics")).text
+    failures = next(
+        line for line in page.splitlines() if line.startswith('fenzhen_engine_failures_total{model="small"')
+    )
+    assert 5 <= float(failures.split()[-1]) <= 8
+
+
+@pytest.mark.parametrize("deadline", ["0", "-1", "soon", "nan", "inf", "1e9", ""])
+async def test_a_deadline_that_is_none_is_refused(deadline: str) -> None:
+    async with fake_stack() as stack, httpx.AsyncClient(base_url=stack.base_url) as client:
+        answer = await client.post("/v1/chat/completions", json=chat("hi"), headers={"x-fenzhen-deadline-s": deadline})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "x-fenzhen-deadline-s"
+
+
+async def test_an_answer_that_misses_the_callers_deadline_is_a_504_and_frees_the_engine() -> None:
+    slow = {"small": ["--first-token-delay-s 30"], "large": [""]}
+    async with fake_stack(engines=slow) as stack, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as client:
+        asked_s = time.monotonic()
+        answer = await client.post(
+            "/v1/chat/completions", json=chat("hi", "small"), headers={"x-fenzhen-deadline-s": "0.3"}
+        )
+        assert answer.status_code == 504
+        assert "0.3 s" in answer.json()["error"]["message"]
+        assert time.monotonic() - asked_s < 2
+        await until(lambda: stack.small.fake.running == 0, 2)
+
+
+async def test_a_stream_that_misses_the_callers_deadline_ends_with_an_error() -> None:
+    slow = {"small": ["--token-delay-s 0.1"], "large": [""]}
+    async with fake_stack(engines=slow) as stack, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as client:
+        body = chat("word " * 200, "small", stream=True, max_tokens=200)
+        answer = await client.post("/v1/chat/completions", json=body, headers={"x-fenzhen-deadline-s": "0.5"})
+        assert "0.5 s" in answer.text.splitlines()[-2]
+        assert '"error"' in answer.text
+        await until(lambda: stack.small.fake.running == 0, 2)
 
 
 async def test_an_engine_that_came_back_at_another_address_is_used_at_once() -> None:

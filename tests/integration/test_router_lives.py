@@ -207,7 +207,7 @@ async def test_a_client_that_offers_http_2_with_its_body_is_answered_in_http_1_1
 async def test_connect_is_refused() -> None:
     async with fake_stack() as stack:
         answer = await said_to(stack, b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert answer.startswith(b"HTTP/1.1 501 ")
 
 
 @pytest.mark.parametrize("rest", [GET, b"garbage", GET * 20 + b"garbage"])
@@ -287,7 +287,7 @@ def one_traceback(caplog: pytest.LogCaptureFixture) -> bool:
 
 @pytest.mark.parametrize(
     "place",
-    ["router.ingress._id_line", "router.answerer.judge", "router.exchange.decide", "router.exchange.head_for"],
+    ["router.ingress._id_line", "router.answerer.need_of", "router.exchange.decide", "router.exchange.head_for"],
 )
 async def test_a_fault_of_ours_before_the_answer_is_a_500_and_one_traceback(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -44,6 +44,34 @@ def test_one_chinese_character_in_a_long_english_text_is_seen() -> None:
     assert languages_of("word " * 10_000 + "好" + " word" * 10_000) == {"zh"}
 
 
+@pytest.mark.parametrize(
+    ("code", "first", "last"),
+    [
+        ("ja", "ぁ", "ゖ"),
+        ("ja", "ァ", "ヺ"),
+        ("ja", "ㇰ", "ㇿ"),
+        ("ja", "ｦ", "ﾝ"),
+        ("ko", "가", "힣"),
+        ("ko", "ㄱ", "ㆎ"),
+        ("ru", "Ѐ", "ԯ"),
+        ("ar", "ؠ", "ي"),
+        ("th", "ก", "ะ"),
+        ("el", "Ͱ", "Ͽ"),
+        ("he", "א", "ת"),
+        ("hi", "ऄ", "ह"),
+    ],
+)
+def test_every_letter_of_a_script_is_seen_in_the_middle_of_a_chinese_text(code: str, first: str, last: str) -> None:
+    for letter in map(chr, range(ord(first), ord(last) + 1)):
+        # Three of them, for one or two Greek letters are a formula.
+        assert languages_of(f"前面{letter * 3}后面") == ({"ja"} if code == "ja" else {code, "zh"}), letter
+
+
+@given(st.lists(st.text() | st.text("ab 1，。你か가Жαβ…é", max_size=9), min_size=1, max_size=4))
+def test_several_texts_are_read_as_one(texts: list[str]) -> None:
+    assert languages_of(*texts) == languages_of("\n".join(texts))
+
+
 @given(st.text())
 def test_any_text_gets_known_codes_and_width_does_not_matter(text: str) -> None:
     found = languages_of(text)

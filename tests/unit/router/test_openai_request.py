@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import BadRequest
-from router.answerer import need_of
 from router.engine_request import body_for
+from router.need import need_of
 from router.openai_request import Route, parse
 
 HI = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
@@ -64,11 +64,55 @@ def test_only_the_models_name_is_replaced_and_only_at_the_top() -> None:
     assert orjson.loads(body_for("small", api_request, b"")) == HI | {"model": "small", "metadata": {"model": "auto"}}
 
 
-@pytest.mark.parametrize("field", ["tools", "metadata"])
-def test_nesting_that_can_be_read_but_not_written_is_refused(field: str) -> None:
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"model":"auto","messages":[{"role":"user","content":"你好，model auto"}],"seed":1}',
+        '{"messages":[{"role":"user","content":"say \\"model\\":\\"auto\\" and \\u4f60"}], "model" :\n"auto", "x":123456789012345678901}',
+    ],
+)
+def test_all_other_bytes_reach_the_engine_as_they_were_sent(raw: str) -> None:
+    sent = body_for("small", parse("chat", raw.encode()), raw.encode()).decode()
+    for written in ('"model":"auto"', '"model" :\n"auto"'):
+        raw = raw.replace(written, '"model":"small"')
+    assert sent == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"\\u006dodel":"auto","messages":[{"role":"user","content":"hi"}],"metadata":{"model":"auto"}}',
+        b'{"mod\\u0065l":"auto","messages":[{"role":"user","content":"hi"}],"metadata":{"model":"auto"}}',
+        b'{"model":"small","messages":[{"role":"user","content":"hi"}],"model":"auto"}',
+        b'{"model":"\\u0061uto","messages":[{"role":"user","content":"hi"}]}',
+        b'{"model":"auto","messages":[{"role":"user","content":"hi","model":"auto"}]}',
+    ],
+)
+def test_a_name_that_is_hard_to_find_is_replaced_all_the_same(raw: bytes) -> None:
+    api_request = parse("chat", raw)
+    assert api_request.model == "auto"
+    sent = body_for("small", api_request, raw)
+    assert orjson.loads(sent) == json.loads(raw) | {"model": "small"}
+
+
+def test_nesting_that_can_be_read_but_not_written_is_refused_where_it_must_be_written() -> None:
     deep = b"[" * 300 + b"]" * 300
-    raw = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"%b":%b}' % (field.encode(), deep)
-    assert not _is_taken("chat", raw)
+    hi = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],%b}'
+    assert not _is_taken("chat", hi % (b'"tools":%b' % deep))
+    assert not _is_taken("chat", hi % (b'"metadata":{"model":%b}' % deep))
+    assert _is_taken("chat", hi % (b'"metadata":%b' % deep))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=6) | st.just("model"), st.text() | st.just("auto"), max_size=4), st.booleans())
+def test_however_it_is_written_only_the_models_name_changes(more: dict[str, str], as_ascii: bool) -> None:
+    body = HI | {"metadata": more, "user": json.dumps(more)}
+    raw = json.dumps(body, ensure_ascii=as_ascii).encode("utf-8", "surrogatepass")
+    try:
+        api_request = parse("chat", raw)
+    except BadRequest:
+        return
+    assert orjson.loads(body_for("small", api_request, raw)) == body | {"model": "small"}
 
 
 def _is_taken(route: Route, raw: bytes) -> bool:

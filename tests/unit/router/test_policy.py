@@ -4,12 +4,12 @@ import pytest
 
 from cluster.errors import NotFound, Unavailable
 from cluster.settings import Model
-from router.policy import Need, choose, obey, smallest_for_embeddings
+from router.policy import Candidate, Need, choose, obey, smallest_for_embeddings
 from tests.fakes.stack import LARGE, SMALL, card
 
 ENGLISH = card("english", size_b=0.1, max_difficulty=0.5, languages=("en",), tools=False, context_tokens=1000)
-CARDS = (ENGLISH, SMALL, LARGE)
 EMBED = card("vectors", task="embed")
+CARDS = (ENGLISH, SMALL, LARGE)
 
 
 def need(
@@ -19,8 +19,8 @@ def need(
 
 
 def chosen(query: Need, cards: tuple[Model, ...] = CARDS, away: tuple[str, ...] = ()) -> tuple[str, str]:
-    choice = choose(query, cards, lambda name: name not in away)
-    return choice.model.name, choice.reason
+    choice = choose(query, [Candidate.of(card) for card in cards], lambda name: name not in away)
+    return choice.model, choice.reason
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,11 @@ def test_a_model_that_cannot_read_the_question_never_stands_in() -> None:
         chosen(need(languages=("zh",)), away=("small", "large"))
 
 
+def test_a_model_that_makes_embeddings_is_never_chosen_to_chat() -> None:
+    assert chosen(need(), (EMBED, SMALL, LARGE))[0] == "small"
+    assert chosen(need(0.9), (EMBED, SMALL, LARGE), away=("large",))[0] == "small"
+
+
 def test_the_reason_is_one_ascii_line() -> None:
     for query in (need(), need(0.9), need(languages=("zh", "ko")), need(tools=True)):
         reason = chosen(query)[1]
@@ -73,10 +78,10 @@ def test_the_reason_is_one_ascii_line() -> None:
 
 
 def test_a_named_model_is_obeyed_if_it_does_the_task() -> None:
-    cards = (*CARDS, EMBED)
-    assert obey("small", cards, "chat").model == SMALL
-    assert obey("vectors", cards, "embed").model == EMBED
-    assert smallest_for_embeddings(cards).model == EMBED
+    cards = [Candidate.of(card) for card in (*CARDS, EMBED)]
+    assert obey("small", cards, "chat").model == "small"
+    assert obey("vectors", cards, "embed").model == "vectors"
+    assert smallest_for_embeddings(cards).model == "vectors"
     with pytest.raises(NotFound, match="auto, english, small, large"):
         obey("vectors", cards, "chat")
     with pytest.raises(NotFound, match="Models that make embeddings: vectors"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.difficulty import judge
-from router.query import CHARS_PER_TOKEN, Query, query_of_chat, query_of_text
+from router.query import CHARS_PER_TOKEN, Query, query_of_text, read_chat
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 ANYTHING = st.recursive(
@@ -27,7 +27,9 @@ def test_the_newest_user_turn_is_the_question_and_the_rest_is_context() -> None:
         {"role": "assistant", "content": "answer"},
         {"role": "user", "content": "second"},
     ]
-    assert query_of_chat(messages) == Query("second", context_chars=7 + 5 + 6, turns=2)
+    query, texts = read_chat(messages)
+    assert query == Query("second", context_chars=7 + 5 + 6, turns=2)
+    assert texts == ["be kind", "first", "answer", "second"]
 
 
 def test_tool_results_after_the_question_are_context() -> None:
@@ -36,7 +38,9 @@ def test_tool_results_after_the_question_are_context() -> None:
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
         {"role": "tool", "content": "sunny"},
     ]
-    assert query_of_chat(messages) == Query("weather?", context_chars=5, turns=1, has_tools=True)
+    query, texts = read_chat(messages)
+    assert query == Query("weather?", context_chars=5, turns=1, has_tools=True)
+    assert texts == ["weather?", "", "sunny"]
 
 
 def test_text_parts_are_joined_and_images_have_no_text() -> None:
@@ -45,11 +49,13 @@ def test_text_parts_are_joined_and_images_have_no_text() -> None:
         {"type": "image_url", "image_url": {}},
         {"type": "text", "text": "this"},
     ]
-    assert query_of_chat([{"role": "user", "content": parts}]).text == "what is\nthis"
+    query, texts = read_chat([{"role": "user", "content": parts}])
+    assert query.text == "what is\nthis"
+    assert texts == [query.text]
 
 
 def test_wishes_of_the_body_are_kept() -> None:
-    query = query_of_chat([{"role": "user", "content": "x"}], has_tools=True, wants_json=True)
+    query, _ = read_chat([{"role": "user", "content": "x"}], has_tools=True, wants_json=True)
     assert query.has_tools
     assert query.wants_json
 
@@ -58,7 +64,8 @@ def test_wishes_of_the_body_are_kept() -> None:
     "messages", [None, 3, "text", {}, [None], [{"role": "user"}], [{"role": "user", "content": 7}]]
 )
 def test_odd_messages_count_as_empty(messages: object) -> None:
-    assert query_of_chat(messages).text == ""
+    query, texts = read_chat(messages)
+    assert query.text == "".join(texts) == ""
 
 
 @pytest.mark.parametrize(
@@ -77,5 +84,5 @@ def test_prompts_of_every_shape_are_read(prompt: object, query: Query) -> None:
 
 @given(MESSAGES | ANYTHING)
 def test_no_body_whatever_stops_the_judge(body: object) -> None:
-    for query in (query_of_chat(body), query_of_text(body)):
+    for query in (read_chat(body)[0], query_of_text(body)):
         assert 0 <= judge(query).value <= 1

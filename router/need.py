@@ -1,0 +1,52 @@
+"""What one request asks of a model: how difficult it is, in which languages, how long and with what tools."""
+
+from typing import Final
+
+from router.difficulty import judge
+from router.languages import languages_of
+from router.openai_request import ApiRequest, written
+from router.policy import Need
+from router.query import query_of_text, read_chat
+
+# An answer whose length nobody has limited is taken to need so many tokens.
+USUAL_ANSWER_TOKENS: Final = 256
+
+
+def need_of(api_request: ApiRequest) -> Need:
+    """What one request asks of a model."""
+    body = api_request.body
+    if api_request.route == "chat":
+        tools = body.get("tools")
+        offers_tools = bool(tools) and body.get("tool_choice") != "none"
+        answer_format = body.get("response_format") or {}
+        query, texts = read_chat(
+            body["messages"],
+            has_tools=offers_tools,
+            wants_json=answer_format.get("type") in ("json_object", "json_schema"),
+        )
+        tools_tokens = tokens_in(written(tools).decode()) if offers_tools else 0
+    else:
+        offers_tools, tools_tokens = False, 0
+        query = query_of_text(body["prompt" if api_request.route == "completions" else "input"])
+        texts = [query.text]
+    difficulty = judge(query)
+    return Need(
+        difficulty=difficulty.value,
+        why_difficult=difficulty.reason,
+        languages=languages_of(*texts),
+        tools=offers_tools,
+        tokens=tokens_in(*texts) + tools_tokens + (api_request.answer_tokens or USUAL_ANSWER_TOKENS),
+    )
+
+
+def tokens_in(*texts: str) -> int:
+    """About how many tokens texts have, a line each: one a Chinese character, one for four Latin ones."""
+    chars = len(texts) - 1 if texts else 0
+    wide_bytes = 0
+    for text in texts:
+        chars += len(text)
+        if not text.isascii():
+            # In UTF-8 a Chinese character takes two bytes more than an ASCII one.
+            wide_bytes += len(text.encode("utf-8", "replace")) - len(text)
+    wide = wide_bytes // 2
+    return wide + (chars - wide) // 4
