@@ -34,8 +34,10 @@ def doctor(settings: Settings, present: frozenset[str]) -> tuple[Finding, ...]:
         machine_checks.model_files(settings, present),
         port_check.reach(settings.router),
         port_check.port(settings.router, address),
-        packages_check.engine(distributions),
+        packages_check.engine(distributions, is_needed=bool(settings.engine_pools)),
         machine_checks.gpus(machine, settings, build),
-        packages_check.packages(distributions, packages_check.read_lock(build), build),
+        packages_check.packages(
+            distributions, packages_check.read_lock(build), build, needs_engine=bool(settings.engine_pools)
+        ),
         packages_check.import_names(distributions),
     )

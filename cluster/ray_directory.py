@@ -21,11 +21,11 @@ class _DirectoryActor:
     def __init__(self) -> None:
         self._holder = DirectoryHolder(MonotonicClock())
 
-    async def report(self, endpoint: Endpoint) -> None:
-        await self._holder.report(endpoint)
+    async def report(self, endpoints: tuple[Endpoint, ...]) -> None:
+        await self._holder.report(*endpoints)
 
-    async def forget(self, endpoint_id: str) -> None:
-        await self._holder.forget(endpoint_id)
+    async def forget(self, endpoint_ids: tuple[str, ...]) -> None:
+        await self._holder.forget(*endpoint_ids)
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         return await self._holder.read(known_version, timeout_s)
@@ -37,13 +37,14 @@ class RayDirectory:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
-    async def report(self, endpoint: Endpoint) -> None:
-        """Add or renew one endpoint."""
-        await self._call(self._actor.report.remote(endpoint), _CALL_TIMEOUT_S)
+    async def report(self, *endpoints: Endpoint) -> None:
+        """Add or renew endpoints."""
+        # As one argument: Ray packs each argument by itself.
+        await self._call(self._actor.report.remote(endpoints), _CALL_TIMEOUT_S)
 
-    async def forget(self, endpoint_id: str) -> None:
-        """Remove one endpoint; no error if it is not there."""
-        await self._call(self._actor.forget.remote(endpoint_id), _CALL_TIMEOUT_S)
+    async def forget(self, *endpoint_ids: str) -> None:
+        """Remove endpoints; no error if one is not there."""
+        await self._call(self._actor.forget.remote(endpoint_ids), _CALL_TIMEOUT_S)
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         """Return the table as soon as its version is another than `known_version`, else after `timeout_s`."""

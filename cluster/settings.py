@@ -8,12 +8,17 @@ Units stand in the names, and each description says what a setting is for or why
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from cluster.base_url import base_url_of
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 EngineArg = str | int | float | bool | list[str]
+BaseUrl = Annotated[str, AfterValidator(base_url_of)]
+
+_UNLESS_ENDPOINTS = "only a model whose pool has endpoints can do without its weights"
 
 
 class Closed(BaseModel):
@@ -72,7 +77,10 @@ class Model(Closed):
     """A model's card: what it is trusted with, and where its weights come from."""
 
     name: Name = Field(description="What callers ask for, and what answers say.")
-    sources: tuple[Source, ...] = Field(min_length=1, description="Tried in order; the first that answers is used.")
+    sources: tuple[Source, ...] = Field(
+        default=(),
+        description="Tried in order; the first that answers is used. Needed unless its pool has `endpoints`.",
+    )
     languages: tuple[Language, ...] = Field(min_length=1, description="ISO 639 codes of the languages it speaks.")
     max_difficulty: float = Field(
         ge=0, le=1, description="Trusted with questions below this difficulty, 0 to 1; 1: with every one."
@@ -81,11 +89,13 @@ class Model(Closed):
     task: Literal["chat", "embed"] = Field(default="chat", description="What it is asked to do.")
     context_tokens: int = Field(gt=0, description="Prompt and answer together.")
     parameters_b: float = Field(gt=0, description="Size in 10^9 parameters: the smaller of two is the cheaper.")
-    disk_bytes: int = Field(gt=0, description="Size of the folder vLLM loads, for the disk check.")
+    disk_bytes: int = Field(
+        default=0, ge=0, description="Size of the folder vLLM loads, for the disk check. Needed beside `sources`."
+    )
 
 
 class Pool(Closed):
-    """The engines of one model."""
+    """The engines of one model, started here. A pool with `endpoints` has the keys of the next section instead."""
 
     model: Name = Field(description="Its name under `models`.")
     engines: int = Field(default=1, ge=1, le=64, description="Processes that serve it, each with its own copy.")
@@ -121,12 +131,76 @@ class Pool(Closed):
     drain_s: float = Field(default=30, ge=0, description="Requests in flight get so long to end before a stop.")
 
 
+class ExternalPool(Closed):
+    """Servers of one model that run already, here or on other machines: they are watched, never started or stopped."""
+
+    model: Name = Field(description="Its name under `models`, and the name under which the servers know it.")
+    endpoints: tuple[BaseUrl, ...] = Field(
+        min_length=1, description="Base URLs of servers that speak the OpenAI API: `http://host:port`, without a path."
+    )
+    health_path: str = Field(
+        default="/health",
+        pattern=r"^/[!-~]*$",
+        description="Asked about once a second; 200 means well. A server that has no such path may have `/v1/models`.",
+    )
+    health_timeout_s: float = Field(
+        default=3,
+        gt=0,
+        le=60,
+        description="A server that twice in a row takes longer gets no requests until it answers again.",
+    )
+    first_answer_timeout_s: float = Field(
+        default=60,
+        gt=0,
+        description="`fenzhen up` gives up if none of the endpoints has answered by then. One is enough to start.",
+    )
+
+    @field_validator("endpoints")
+    @classmethod
+    def _once_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        doubled = sorted({url for url in value if value.count(url) > 1})
+        if doubled:
+            raise ValueError(f"{', '.join(doubled)} stands there twice")
+        return value
+
+
+def _pool_tag(value: object) -> str:
+    has_endpoints = "endpoints" in value if isinstance(value, dict) else isinstance(value, ExternalPool)
+    return "external" if has_endpoints else "engines"
+
+
+# The key `endpoints` tells the two apart; there is no second key to keep in step with it.
+AnyPool = Annotated[
+    Annotated[Pool, Tag("engines")] | Annotated[ExternalPool, Tag("external")], Discriminator(_pool_tag)
+]
+
+
 class Router(Closed):
     """The one address of all applications."""
 
     host: str = Field(default="127.0.0.1", description="Where it listens. There are no keys yet: keep it on loopback.")
     port: int = Field(default=8000, ge=1, le=65535, description="Or FENZHEN_PORT in the environment.")
+    ingress: Literal["own", "ray"] = Field(
+        default="own",
+        description="`ray`: Ray's own HTTP proxy listens there and passes requests on, for places where nothing else "
+        "may be exposed. It costs a hundred times as much a request and more.",
+    )
     replicas: int = Field(default=1, ge=1, le=64, description="Processes that share the port.")
+    max_replicas: int | None = Field(
+        default=None, ge=1, le=64, description="Under load more are started, up to so many. Without it none is."
+    )
+    target_in_flight: int = Field(
+        default=1000, gt=0, description="With `max_replicas`: requests in flight that one replica should carry."
+    )
+    target_busy_ratio: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        description="With `max_replicas`: share of a processor core that one replica should use. It has one loop, "
+        "which cannot use more than a core; near 1 requests wait for each other.",
+    )
+    scale_up_after_s: float = Field(default=3, ge=0, description="Load that lasts so long starts more replicas.")
+    scale_down_after_s: float = Field(default=120, ge=0, description="Quiet that lasts so long ends replicas.")
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024,
         gt=0,
@@ -146,6 +220,18 @@ class Router(Closed):
         default=4096, gt=0, description="In one replica; beyond it requests get a 503 and do not queue without bound."
     )
     drain_s: float = Field(default=30, ge=0, description="Requests in flight get so long to end before a stop.")
+    drain_idle_s: float = Field(
+        default=6,
+        ge=0,
+        description="A replica that leaves keeps idle connections so long, because a request may be on its way. "
+        "OpenAI's Python client lets go of them by itself after 5 s.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> "Router":
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas ({self.max_replicas}) is less than replicas ({self.replicas})")
+        return self
 
 
 class Site(Closed):
@@ -174,7 +260,7 @@ class Settings(Closed):
     """All of `fenzhen.yaml`."""
 
     models: tuple[Model, ...] = Field(min_length=1, description="The cards of all models.")
-    pools: tuple[Pool, ...] = Field(min_length=1, description="Which of them are served, and how.")
+    pools: tuple[AnyPool, ...] = Field(min_length=1, description="Which of them are served, and how.")
     router: Router = Field(default=Router(), description="The one address.")
     site: Site = Field(default=Site(), description="Where things lie.")
 
@@ -197,12 +283,52 @@ class Settings(Closed):
             raise ValueError("pools: none serves a model with task: chat")
         return self
 
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> "Settings":
+        external = {pool.model for pool in self.external_pools}
+        missing = []
+        for number, model in enumerate(self.models):
+            if not model.sources and model.name not in external:
+                missing.append(f"models[{number}].sources: this key is missing; {_UNLESS_ENDPOINTS}")
+            if not model.disk_bytes and (model.sources or model.name not in external):
+                missing.append(f"models[{number}].disk_bytes: this key is missing; {_UNLESS_ENDPOINTS}")
+        if missing:
+            raise ValueError("\n".join(missing))
+        return self
+
+    @model_validator(mode="after")
+    def _no_circle(self) -> "Settings":
+        own_hosts = ("127.0.0.1", "localhost", "[::1]", self.router.host)
+        own = {f"http://{host}:{self.router.port}" for host in own_hosts}
+        for number, pool in enumerate(self.pools):
+            if isinstance(pool, ExternalPool) and not own.isdisjoint(pool.endpoints):
+                raise ValueError(
+                    f"pools[{number}].endpoints: port {self.router.port} is the router's own: it would ask itself"
+                )
+        return self
+
     def model(self, name: str) -> Model:
         """The card of a model that is known to exist. Raises KeyError."""
         for model in self.models:
             if model.name == name:
                 return model
         raise KeyError(name)
+
+    @property
+    def engine_pools(self) -> tuple[Pool, ...]:
+        """The pools whose engines are started here."""
+        return tuple(pool for pool in self.pools if isinstance(pool, Pool))
+
+    @property
+    def external_pools(self) -> tuple[ExternalPool, ...]:
+        """The pools whose servers run already."""
+        return tuple(pool for pool in self.pools if isinstance(pool, ExternalPool))
+
+    @property
+    def engine_models(self) -> tuple[Model, ...]:
+        """The cards of the models whose weights are needed here, cheapest first."""
+        names = {pool.model for pool in self.engine_pools}
+        return tuple(model for model in self.served_models if model.name in names)
 
     @property
     def served_models(self) -> tuple[Model, ...]:

@@ -1,13 +1,14 @@
 """What pydantic found wrong with a configuration, in sentences that name the line and the key to mend."""
 
 import difflib
+import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from cluster.settings import Settings
+from cluster.settings import ExternalPool, Pool, Settings
 from cluster.yaml_nodes import Document, YamlPath, dotted
 
 # One forgotten indent can make every key of a long file wrong; more than this nobody reads.
@@ -30,13 +31,20 @@ def sentences(error: ValidationError, document: Document) -> list[str]:
         if path:
             found[path] = (document.line(path), f"{dotted(path)}: {sentence}")
         else:
-            # Rules over the whole file begin with the key that they are about.
-            found[path] = (document.line((sentence.partition(":")[0],)), sentence)
+            # Rules over the whole file begin with the key that they are about, `models[0].sources: ...`.
+            for line in sentence.splitlines():
+                about = _path_of(line.partition(":")[0])
+                found[about] = (document.line(about), line)
     ordered = sorted(found.values())
     lines = [f"{document.label} line {line}: {sentence}" for line, sentence in ordered[:MAX_SENTENCES]]
     if len(ordered) > MAX_SENTENCES:
         lines.append(f"{document.label}: and {len(ordered) - MAX_SENTENCES} more")
     return lines
+
+
+def _path_of(words: str) -> YamlPath:
+    """The reverse of `dotted`."""
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", words))
 
 
 def _path_in_file(loc: tuple[int | str, ...]) -> tuple[YamlPath, type[BaseModel] | None, object]:
@@ -77,9 +85,11 @@ def _bare(kind: object) -> object:
 
 
 def _branch(kind: object, tag: int | str) -> type[BaseModel] | None:
-    """The model of a union whose `kind:` says `tag`."""
+    """The model of a union whose `kind:` says `tag`, or that is tagged so in the settings."""
     for arg in get_args(kind):
         model = _bare(arg)
+        if Tag(str(tag)) in get_args(arg)[1:]:
+            return model if isinstance(model, type) and issubclass(model, BaseModel) else None
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get("kind")
             if field and get_origin(field.annotation) is Literal and tag in get_args(field.annotation):
@@ -91,6 +101,8 @@ def _sentence(details: ErrorDetails, owner: type[BaseModel] | None) -> str:
     context: dict[str, Any] = details.get("ctx", {})
     got = _shown(details["input"])
     match details["type"]:
+        case "missing" if owner is Pool and details["loc"][-1] == "memory_bytes":
+            return "this key is missing; only a pool with endpoints, servers that run already, can do without"
         case "missing":
             return "this key is missing"
         case "extra_forbidden":
@@ -119,6 +131,12 @@ def _sentence(details: ErrorDetails, owner: type[BaseModel] | None) -> str:
 
 def _unknown_key(key: str, owner: type[BaseModel] | None) -> str:
     known = list(owner.model_fields) if owner else []
+    if owner is ExternalPool and key in Pool.model_fields:
+        return "is for engines that are started here; a pool with endpoints has none"
+    if owner is Pool and key in ExternalPool.model_fields:
+        return "is for a pool with endpoints, servers that run already"
+    if owner is Pool:
+        known.append("endpoints")
     near = difflib.get_close_matches(key, known, n=1)
     if near:
         return f"unknown key; did you mean {near[0]}?"

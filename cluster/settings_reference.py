@@ -7,7 +7,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from cluster.settings import FolderSource, HubSource, Model, Package, PackageSource, Pool, Router, Settings, Site
+from cluster.settings import (
+    ExternalPool,
+    FolderSource,
+    HubSource,
+    Model,
+    Package,
+    PackageSource,
+    Pool,
+    Router,
+    Settings,
+    Site,
+)
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Settings),
@@ -17,6 +28,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models, sources, packages: one package", Package),
     ("models, sources: a folder", FolderSource),
     ("pools: one pool", Pool),
+    ("pools: one pool of servers that run already", ExternalPool),
     ("router", Router),
     ("site", Site),
 )

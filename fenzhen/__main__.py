@@ -22,6 +22,7 @@ COMMANDS = {
     "up": Entry("fenzhen.up", "up", "Start the models and the router."),
     "ask": Entry("fenzhen.ask", "ask", "Ask a question and see which model answers."),
     "status": Entry("fenzhen.status", "status", "Show what runs and how it is."),
+    "update": Entry("fenzhen.update", "update", "Take over a changed configuration without a stop."),
     "down": Entry("fenzhen.down", "down", "Stop everything and confirm that nothing is left."),
     "models": Entry("fenzhen.models", "models", "List, fetch and verify the models."),
     "doctor": Entry("fenzhen.doctor", "doctor", "Check this machine before a start."),

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.directory import Directory
-from cluster.ray_runtime import Part
+from cluster.ray_runtime import Part, Scaling
 from cluster.settings import Settings
 from router.deployment import RouterReplica
+from router.scaling import LoadPolicy
 from serving.deployment import EngineReplica
 from serving.engine_args import device_of, installed_build
+from serving.remote import RemoteReplica
 
 ROUTER = "router"
+ENDPOINTS = "endpoints"
 
 
 def pool_part_name(model: str) -> str:
@@ -21,10 +24,12 @@ def pool_part_name(model: str) -> str:
 def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, directory: Directory) -> list[Part]:
     """Every part in the order in which it is started: pools first, because they take longest, then the router.
 
-    `folders` holds the folder of each served model.
+    `folders` holds the folder of each model that engines here serve. Servers that run already are watched by one part,
+    however many pools they make.
     """
-    build = installed_build()[0]
-    parts = [
+    # Without engines of ours, vLLM need not be installed.
+    build = installed_build()[0] if settings.engine_pools else "cpu"
+    pools = [
         Part(
             name=pool_part_name(pool.model),
             replica=EngineReplica,
@@ -39,13 +44,38 @@ def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, 
             gpus=pool.gpus_per_engine if device_of(pool, build) == "gpu" else 0,
             drain_s=pool.drain_s,
         )
-        for pool in settings.pools
+        for pool in settings.engine_pools
     ]
-    router = Part(
+    watch = Part(
+        name=ENDPOINTS,
+        replica=RemoteReplica,
+        arguments={"pools": settings.external_pools, "directory": directory},
+        drain_s=0,
+    )
+    return [*pools, *([watch] if settings.external_pools else []), router_part(settings, directory)]
+
+
+def router_part(settings: Settings, directory: Directory) -> Part:
+    """The router, which can be replaced while everything else runs."""
+    router = settings.router
+    scaling = Scaling(
+        max_replicas=router.max_replicas or router.replicas,
+        policy=LoadPolicy,
+        policy_arguments={
+            "target_in_flight": router.target_in_flight,
+            "target_busy_ratio": router.target_busy_ratio,
+        },
+        up_after_s=router.scale_up_after_s,
+        down_after_s=router.scale_down_after_s,
+    )
+    return Part(
         name=ROUTER,
         replica=RouterReplica,
-        arguments={"cards": settings.served_models, "settings": settings.router, "directory": directory},
-        replicas=settings.router.replicas,
-        drain_s=settings.router.drain_s,
+        arguments={"cards": settings.served_models, "settings": router, "directory": directory},
+        replicas=router.replicas,
+        drain_s=router.drain_s,
+        scaling=scaling if scaling.max_replicas > router.replicas else None,
+        route_prefix="/" if router.ingress == "ray" else None,
+        # More than a replica takes: what is too much it refuses itself, at once and with a reason.
+        max_ongoing_requests=2 * router.max_in_flight,
     )
-    return [*parts, router]

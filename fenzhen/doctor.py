@@ -1,5 +1,6 @@
 """`fenzhen doctor`: the checks before a start, as a table."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,10 @@ from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.progress import reporter
 from registry.store import DamagedError, ModelStore
+from serving.remote import look_once
 
+# What keeps one server away mostly keeps its neighbours away, too.
+_MAX_NAMED = 5
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -30,18 +34,32 @@ def doctor(config: Path | None, profile_name: str | None, as_json: bool) -> int:
     """
     settings, label = load(config, profile_name)
     output = Output(as_json)
-    findings = checked(settings, present_models(settings, output))
+    findings = (*checked(settings, present_models(settings, output)), *_endpoints(settings))
     verdict = worst(findings)
     document = {"configuration": label, "verdict": verdict, "findings": [asdict(finding) for finding in findings]}
     output.result(document, _view(label, findings))
     return 1 if verdict == "fail" else 0
 
 
+def _endpoints(settings: Settings) -> list[Finding]:
+    """Whether the servers that run already answer. Not a failure: `fenzhen up` waits for them."""
+    if not settings.external_pools:
+        return []
+    troubles = asyncio.run(look_once(settings.external_pools))
+    total = sum(len(pool.endpoints) for pool in settings.external_pools)
+    if not troubles:
+        return [Finding("endpoints", "ok", f"all {total} answer")]
+    named = [f"{name} {words}" for name, words in troubles.items()]
+    more = f"; and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    fact = f"{len(named)} of {total} do not answer as they should: {'; '.join(named[:_MAX_NAMED])}{more}"
+    return [Finding("endpoints", "warn", fact, "start them, or mend endpoints under pools")]
+
+
 def present_models(settings: Settings, output: Output) -> frozenset[str]:
-    """Names of the served models that need not be fetched. A damaged one must."""
+    """Names of the models for engines here that need not be fetched. A damaged one must."""
     with reporter(output.progress) as progress:
         store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress)
-        return frozenset(model.name for model in settings.served_models if _is_present(model, store))
+        return frozenset(model.name for model in settings.engine_models if _is_present(model, store))
 
 
 def _is_present(model: Model, store: ModelStore) -> bool:

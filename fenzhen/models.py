@@ -1,19 +1,22 @@
 """`fenzhen models`: what is configured, what is on the disk, and where it comes from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 from rich.filesize import decimal
 from rich.table import Table
 
-from cluster.errors import NotFound
+from cluster.errors import NotFound, UserError
 from cluster.settings import FolderSource, HubSource, Model, Settings, Source
 from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.progress import reporter
 from registry.digests import folder_sha256
 from registry.store import DamagedError, ModelStore, StoredModel
+
+# Enough to recognise a pool by.
+_MAX_NAMED = 3
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,6 +32,7 @@ def list_models(config: Path | None, profile_name: str | None, as_json: bool) ->
     settings, _ = load(config, profile_name)
     output = Output(as_json)
     served = {model.name for model in settings.served_models}
+    endpoints = {pool.model: pool.endpoints for pool in settings.external_pools}
     rows = []
     with reporter(output.progress) as progress:
         store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress)
@@ -47,11 +51,12 @@ def list_models(config: Path | None, profile_name: str | None, as_json: bool) ->
                     "max_difficulty": model.max_difficulty,
                     "context_tokens": model.context_tokens,
                     "has_pool": model.name in served,
+                    "endpoints": list(endpoints.get(model.name, ())),
                     "is_fetched": stored is not None,
                     "folder": str(stored.folder) if stored else None,
                     "size_bytes": stored.size_bytes if stored else None,
                     "problem": problem,
-                    "origin": stored.origin if stored else " or ".join(_source_line(s) for s in model.sources),
+                    "origin": stored.origin if stored else _origin(model, endpoints.get(model.name, ())),
                 }
             )
     table = Table(box=None, pad_edge=False)
@@ -59,8 +64,9 @@ def list_models(config: Path | None, profile_name: str | None, as_json: bool) ->
         table.add_column(title, overflow="fold", no_wrap=title == "model")
     for model, row in zip(settings.models, rows, strict=True):
         size = (
-            decimal(row["size_bytes"]) if isinstance(row["size_bytes"], int) else "damaged" if row["problem"] else "no"
-        )
+            decimal(row["size_bytes"]) if isinstance(row["size_bytes"], int)
+            else "damaged" if row["problem"] else "no" if model.sources else "not needed"
+        )  # fmt: skip
         table.add_row(
             model.name, ", ".join(model.languages), f"{model.max_difficulty:g}", f"{model.context_tokens:,}", size,
             str(row["origin"]),
@@ -72,7 +78,7 @@ def list_models(config: Path | None, profile_name: str | None, as_json: bool) ->
 @config_options
 @click.argument("names", nargs=-1)
 def fetch(config: Path | None, profile_name: str | None, names: tuple[str, ...]) -> None:
-    """Fetch models by NAME, or all that have a pool."""
+    """Fetch models by NAME, or all that engines on this machine serve."""
     for stored, say in _each(config, profile_name, names, ModelStore.fetch):
         say(f"{stored.model}: {stored.origin}\n  {stored.folder} ({decimal(stored.size_bytes)})")
 
@@ -110,12 +116,22 @@ def _each(
 
 def _named(settings: Settings, names: tuple[str, ...]) -> list[Model]:
     if not names:
-        return list(settings.served_models)
+        return list(settings.engine_models)
     known = {model.name: model for model in settings.models}
     for name in names:
         if name not in known:
             raise NotFound(f"there is no model {name!r} in the configuration; there are: {', '.join(known)}")
+        if not known[name].sources:
+            raise UserError(f"{name} has no sources: its pool has endpoints, servers that have the weights already")
     return [known[name] for name in names]
+
+
+def _origin(model: Model, endpoints: Sequence[str]) -> str:
+    """Where the weights would come from, or where they are already."""
+    if endpoints:
+        more = f" and {len(endpoints) - _MAX_NAMED} more" if len(endpoints) > _MAX_NAMED else ""
+        return f"at {', '.join(endpoints[:_MAX_NAMED])}{more}, which run already"
+    return " or ".join(_source_line(source) for source in model.sources)
 
 
 def _source_line(source: Source) -> str:

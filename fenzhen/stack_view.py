@@ -12,6 +12,9 @@ from rich.table import Table
 from cluster.directory import Endpoint
 from cluster.stack_state import StackState
 
+# Of a thousand servers that run already nobody reads a thousand lines; their number is in the message.
+_MAX_EXTERNAL_LINES = 10
+
 
 class StackView:
     """Shows one state after another."""
@@ -20,6 +23,7 @@ class StackView:
         self._console = console
         self._began_s = time.monotonic()
         self._said: set[str] = set()
+        self._external: set[str] = set()
         self._live = Live(console=console, transient=True, refresh_per_second=8) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -37,7 +41,11 @@ class StackView:
         """Show this state; what has been said before is not said again."""
         self._say_once(state.message)
         for endpoint in state.endpoints:
-            if endpoint.state in ("ready", "restarting"):
+            if endpoint.is_external:
+                if endpoint.state == "restarting" and len(self._external) < _MAX_EXTERNAL_LINES:
+                    self._external.add(endpoint.endpoint_id)
+                    self._say_once(line_of(endpoint))
+            elif endpoint.state in ("ready", "restarting"):
                 self._say_once(line_of(endpoint))
         if self._live is not None:
             self._live.update(self._moving(state))
@@ -50,9 +58,9 @@ class StackView:
     def _moving(self, state: StackState) -> Table:
         rows = Table.grid(padding=(0, 1))
         rows.add_row("", Spinner("dots"), state.message)
-        for endpoint in state.endpoints:
-            if endpoint.state != "ready":
-                rows.add_row("", Spinner("dots"), line_of(endpoint))
+        waiting = [endpoint for endpoint in state.endpoints if endpoint.state != "ready"]
+        for endpoint in waiting[:_MAX_EXTERNAL_LINES]:
+            rows.add_row("", Spinner("dots"), line_of(endpoint))
         return rows
 
 
@@ -60,4 +68,6 @@ def line_of(endpoint: Endpoint) -> str:
     """One engine in one line."""
     restarts = f" (restarted {endpoint.restarts} times)" if endpoint.restarts else ""
     detail = f": {endpoint.detail}" if endpoint.detail else ""
+    if endpoint.is_external:
+        return f"{endpoint.endpoint_id} {'answers' if endpoint.state == 'ready' else endpoint.detail}"
     return f"{endpoint.model} {endpoint.state}{detail}{restarts}"

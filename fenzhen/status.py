@@ -1,5 +1,6 @@
 """`fenzhen status`: what runs, how it is, and what it costs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 
 _TIMEOUT_S = 3.0
+# A pool of more servers that run already is shown as how many answer, and the first of the others.
+_MAX_EXTERNAL_ROWS = 8
+_MAX_DOWN_ROWS = 3
 _STYLES = {"ready": "green", "starting": "yellow", "restarting": "bold red", "draining": "yellow"}
 
 
@@ -50,12 +54,14 @@ def _document(state: StackState) -> dict[str, Any]:
             "base_url": endpoint.base_url,
             "pid": endpoint.pid,
             "memory_bytes": _memory_bytes(endpoint.pid) if endpoint.pid is not None else 0,
+            "is_external": endpoint.is_external,
             "weights": state.models.get(endpoint.model, ""),
         }
         for endpoint in state.endpoints
     ]
+    is_partly_down = state.phase == "ready" and any(engine["state"] != "ready" for engine in engines)
     return {
-        "status": "ready" if state.phase == "ready" and all(e["state"] == "ready" for e in engines) else state.phase,
+        "status": "partly down" if is_partly_down else state.phase,
         "message": state.message,
         "base_url": f"{state.base_url}/v1",
         "router": readiness,
@@ -92,20 +98,37 @@ def _memory_bytes(pid: int) -> int:
     return total
 
 
+def _rows(engines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the table shows: all, except of large pools of servers that run already."""
+    rows: list[dict[str, Any]] = []
+    for model in sorted({engine["model"] for engine in engines}):
+        pool = [engine for engine in engines if engine["model"] == model]
+        if not pool[0]["is_external"] or len(pool) <= _MAX_EXTERNAL_ROWS:
+            rows.extend(pool)
+            continue
+        down = [engine for engine in pool if engine["state"] != "ready"]
+        answer = len(pool) - len(down)
+        state = "ready" if answer else down[0]["state"]
+        rows.append(pool[0] | {"state": state, "detail": f"{answer} of {len(pool)} answer", "base_url": ""})
+        rows.extend(down[:_MAX_DOWN_ROWS])
+    return rows
+
+
 def _view(document: dict[str, Any]) -> Group:
     engines = Table(box=None, pad_edge=False)
     for title in ("model", "state", "detail", "restarts", "memory", "address"):
         engines.add_column(title, justify="right" if title in ("restarts", "memory") else "left", overflow="fold")
-    for engine in document["engines"]:
+    for engine in _rows(document["engines"]):
         engines.add_row(
             engine["model"],
             Text(engine["state"], style=_STYLES.get(engine["state"], "")),
             engine["detail"],
             str(engine["restarts"]),
-            decimal(engine["memory_bytes"]),
+            "" if engine["is_external"] else decimal(engine["memory_bytes"]),
             engine["base_url"],
         )
-    weights = [Text(f"  {engine['model']}: {engine['weights']}") for engine in document["engines"]]
+    origins = {engine["model"]: engine["weights"] for engine in document["engines"]}
+    weights = [Text(f"  {model}: {origin}") for model, origin in origins.items()]
     return Group(
         Text(f"{document['status']}: {document['message']}"),
         Text(f"address  {document['base_url']} (router: {document['router']})"),

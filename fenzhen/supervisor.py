@@ -4,12 +4,12 @@
 """
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +20,10 @@ from cluster.errors import FenzhenError, Unavailable, UserError
 from cluster.ray_runtime import RayRuntime
 from cluster.settings import Settings
 from cluster.stack_state import Phase, StackState, own_start_s, processes_below, write_state
-from fenzhen.app import ROUTER, build_parts, pool_part_name
+from fenzhen.app import ENDPOINTS, ROUTER, build_parts, pool_part_name
+from fenzhen.awaited import Awaited
+from fenzhen.orders import Order
+from fenzhen.updates import Updates
 
 # Long enough to be idle, short enough that the state file is never older than this.
 _READ_TIMEOUT_S = 2.0
@@ -73,7 +76,9 @@ class Supervisor:
     async def _start_and_watch(self, is_told_to_stop: asyncio.Event) -> None:
         settings = self._plan.settings
         self._say("ray", "starting Ray")
-        await asyncio.to_thread(self._runtime.start, settings.site)
+        router = settings.router
+        ingress = (router.host, router.port) if router.ingress == "ray" else None
+        await asyncio.to_thread(self._runtime.start, settings.site, ingress)
         # Ray puts a handler of its own over SIGTERM, which would end this process in the middle of its stop.
         _on_signals(is_told_to_stop)
         directory = await asyncio.to_thread(self._runtime.start_directory)
@@ -81,21 +86,28 @@ class Supervisor:
         parts = build_parts(settings, self._plan.folders, self._plan.log_dir, directory)
         await asyncio.to_thread(self._runtime.deploy, parts)
         self._say("engines", "waiting for the engines")
+        updates = Updates(settings, self._runtime, directory, self._started_s)
         watching = asyncio.create_task(self._watch(directory))
+        obeying = asyncio.create_task(updates.obey(lambda: self._phase == "ready", self._adopt))
         waiting = asyncio.create_task(is_told_to_stop.wait())
-        done, _ = await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (watching, waiting):
+        done, _ = await asyncio.wait({watching, obeying, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        # A thread that waits for new replicas cannot be cancelled, only told.
+        self._runtime.stop_waiting()
+        for task in (watching, obeying, waiting):
             task.cancel()
-        if watching in done:
-            watching.result()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await asyncio.wait({watching, obeying})
+        for task in {watching, obeying} & done:
+            task.result()
+
+    def _adopt(self, order: Order) -> None:
+        """The parts run with these settings now."""
+        self._plan = self._plan.model_copy(update={"settings": order.settings, "settings_from": order.settings_from})
 
     async def _watch(self, directory: Directory) -> None:
         """Write down each change. Raises Unavailable if a part cannot be started at all."""
         # Serve says only that a replica failed; why, its engine has said before.
         troubles: dict[str, str] = {}
-        expected = sum(pool.engines for pool in self._plan.settings.pools)
+        awaited = Awaited(self._plan.settings, time.monotonic())
         while True:
             try:
                 self._table = await directory.read(self._table.version, _READ_TIMEOUT_S)
@@ -109,17 +121,16 @@ class Supervisor:
                 _log.error("%s: %s", name, message)
                 if self._phase == "engines":
                     raise Unavailable(f"{name} could not be started: {troubles.get(name, message)}")
-            ready = sum(endpoint.state == "ready" for endpoint in self._table.endpoints)
-            if ready == expected:
-                self._say("ready", "every engine answers")
-            elif self._phase == "ready":
-                self._say("ready", f"{ready} of {expected} engines answer")
-            else:
-                self._say("engines", f"{ready} of {expected} engines are ready")
+            if self._phase == "engines":
+                awaited.check_time(self._table, time.monotonic())
+            phase: Phase = "ready" if self._phase == "ready" or awaited.is_enough(self._table) else "engines"
+            self._say(phase, awaited.message(self._table))
 
     def _stop(self, *, keep_message: bool) -> None:
         """The router first, so that it answers what is in flight while the engines still can."""
-        for name in (ROUTER, *(pool_part_name(pool.model) for pool in self._plan.settings.pools)):
+        settings = self._plan.settings
+        pools = [pool_part_name(pool.model) for pool in settings.engine_pools]
+        for name in (ROUTER, *pools, *([ENDPOINTS] if settings.external_pools else [])):
             if not keep_message:
                 self._say("stopping", f"stopping {name}")
             try:

@@ -51,14 +51,16 @@ def up(config: Path | None, profile_name: str | None, detach: bool) -> None:
         return
     output.say(f"Configuration: {label}")
     _stop_at_failures(settings, output)
-    asyncio.run(check_pools(settings))
-    output.say("Checked: vLLM accepts every pool's options.")
+    if settings.engine_pools:
+        asyncio.run(check_pools(settings))
+        output.say("Checked: vLLM accepts every pool's options.")
     stored = _models(settings, output)
     plan = Plan(
         settings=settings,
         settings_from=label,
         folders={name: model.folder for name, model in stored.items()},
-        origins={name: model.origin for name, model in stored.items()},
+        origins={name: model.origin for name, model in stored.items()}
+        | {pool.model: "with servers that run already" for pool in settings.external_pools},
     )
     for model in stored.values():
         # Engines import for ten seconds before they read a byte: a cold disk can use that time.
@@ -94,7 +96,7 @@ def _models(settings: Settings, output: Output) -> dict[str, StoredModel]:
     stored: dict[str, StoredModel] = {}
     with reporter(output.progress) as progress:
         store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress)
-        for model in settings.served_models:
+        for model in settings.engine_models:
             stored[model.name] = store.fetch(model)
     for name, found in stored.items():
         output.say(f"Model {name}: {found.origin}")
@@ -119,7 +121,8 @@ def _spawn(plan: Plan) -> subprocess.Popen[bytes]:
 def _wait_ready(plan: Plan, supervisor: subprocess.Popen[bytes], output: Output) -> StackState:
     """Show how it goes until all is ready. Raises Unavailable if the start fails.
 
-    No time-out of its own: each engine has one (`ready_timeout_s`), after which the supervisor gives up.
+    No time-out of its own: each pool has one (`ready_timeout_s`, or `first_answer_timeout_s` where the servers run
+    already), after which the supervisor gives up.
     """
     with StackView(output.progress) as view:
         while True:

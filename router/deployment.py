@@ -1,13 +1,15 @@
-"""A router replica: placed, watched, updated and drained by Ray Serve, HTTP on a port of its own.
+"""A router replica: placed, watched, updated, scaled and drained by Ray Serve, HTTP on a port of its own.
 
 The server runs on an event loop (uvloop) in a thread of its own, because the replica's main loop belongs to Ray and
 must not wait behind requests, nor requests behind it. Values cross between the loops only by `call_soon_threadsafe`.
 """
 
 import asyncio
+import gc
 import logging
+import resource
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -15,13 +17,20 @@ from cluster.directory import Directory
 from cluster.errors import OurFault, Unavailable
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
+from router.scaling import BUSY_RATIO, IN_FLIGHT, ThreadMeter
 from router.server import RouterServer
+
+if TYPE_CHECKING:
+    from router.relay import Relay
 
 # A long poll: the directory answers at once when something changes.
 _READ_TIMEOUT_S: Final = 5.0
 # A directory that cannot be reached is asked again after this long; the last table stays in force meanwhile.
 _READ_RETRY_S: Final = 1.0
 _START_TIMEOUT_S: Final = 30.0
+# The loop answers within milliseconds. Ray Serve replaces a replica after the third failed check in a row.
+_BEAT_TIMEOUT_S: Final = 5.0
+_LOOPBACK: Final = "127.0.0.1"
 
 _log = logging.getLogger(__name__)
 
@@ -34,17 +43,27 @@ class RouterReplica:
         self, cards: tuple[Model, ...], settings: RouterSettings, directory: Directory
     ) -> None:
         self._directory = directory
+        self._has_table = asyncio.Event()
         self._loop = uvloop.new_event_loop()
         self._server = RouterServer(cards, settings, self._loop)
         self._thread = threading.Thread(target=self._run_loop, name="router-http", daemon=True)
         self._thread.start()
-        starting = asyncio.run_coroutine_threadsafe(self._server.start(), self._loop)
+        assert self._thread.ident is not None
+        self._meter = ThreadMeter(self._thread.ident)
+        self._following = asyncio.get_running_loop().create_task(self._follow_directory())
         try:
-            await asyncio.wait_for(asyncio.wrap_future(starting), _START_TIMEOUT_S)
+            await self._wait_for_table()
+            self._relay = await self._listen(settings)
         except BaseException:
+            self._following.cancel()
             self._loop.call_soon_threadsafe(self._loop.stop)
             raise
-        self._following = asyncio.get_running_loop().create_task(self._follow_directory())
+        _settle()
+
+    async def __call__(self, request: Any) -> Any:
+        """Answer one request that came through Ray's own ingress. `request` and the answer: Starlette's."""
+        assert self._relay is not None, "Ray's own ingress serves the router only with router.ingress: ray"
+        return await self._relay.answer(request)
 
     async def check_health(self) -> None:
         """Called by Ray Serve every few seconds. Raises if this replica should be replaced."""
@@ -52,13 +71,46 @@ class RouterReplica:
             raise OurFault("the router no longer follows the table of endpoints")
         if not self._thread.is_alive() or not (self._server.is_serving or self._server.is_draining):
             raise OurFault("the router's HTTP server has stopped")
+        beat = asyncio.run_coroutine_threadsafe(_beat(), self._loop)
+        try:
+            async with asyncio.timeout(_BEAT_TIMEOUT_S):
+                await asyncio.wrap_future(beat)
+        except TimeoutError:
+            raise OurFault(f"the router's HTTP loop has not turned for {_BEAT_TIMEOUT_S:g} s") from None
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray Serve every second where the number of replicas follows the load."""
+        return {IN_FLIGHT: self._server.in_flight, BUSY_RATIO: self._meter.busy_ratio()}
 
     async def __del__(self) -> None:
         """Awaited by Ray Serve on a graceful stop."""
         self._following.cancel()
+        if self._relay is not None:
+            # Ray Serve has waited for the requests that it passed on; what is left are idle connections of ours.
+            await self._relay.close()
         draining = asyncio.run_coroutine_threadsafe(self._server.drain(), self._loop)
         await asyncio.wrap_future(draining)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _wait_for_table(self) -> None:
+        """Know the engines before the first request comes: in an update, an old replica leaves for this one."""
+        knowing = asyncio.create_task(self._has_table.wait())
+        # A directory out of reach is no reason not to listen: requests then hear that no engine has reported.
+        await asyncio.wait({knowing, self._following}, timeout=_READ_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        knowing.cancel()
+
+    async def _listen(self, settings: RouterSettings) -> "Relay | None":
+        is_behind_ray = settings.ingress == "ray"
+        address = (_LOOPBACK, 0) if is_behind_ray else (settings.host, settings.port)
+        starting = asyncio.run_coroutine_threadsafe(self._server.start(*address), self._loop)
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            port = await asyncio.wrap_future(starting)
+        if not is_behind_ray:
+            return None
+        # Imported late: Starlette and httpx are not on the way otherwise.
+        from router.relay import Relay
+
+        return Relay(f"http://{_LOOPBACK}:{port}", settings)
 
     async def _follow_directory(self) -> None:
         version = -1
@@ -66,14 +118,30 @@ class RouterReplica:
             try:
                 table = await self._directory.read(version, _READ_TIMEOUT_S)
             except Unavailable as error:
+                self._has_table.set()
                 _log.warning("the table of endpoints cannot be read, the last one stays in force: %s", error)
                 await asyncio.sleep(_READ_RETRY_S)
                 continue
             if table.version != version:
                 version = table.version
                 self._loop.call_soon_threadsafe(self._server.update, table)
+            self._has_table.set()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.close()
+
+
+def _settle() -> None:
+    """Make this process fit for many connections and for even latencies."""
+    # What has been imported stays. A full collection walks all of it, for some 60 ms in which nobody is answered.
+    gc.collect()
+    gc.freeze()
+    # A stream takes two, one to each side; the usual soft limit is 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _beat() -> None:
+    """Nothing: that it is run shows that the loop turns."""

@@ -39,10 +39,12 @@ class Question:
 
 async def check_pools(settings: Settings) -> None:
     """Raise UserError if the engines of a pool could not be started as the configuration file has them."""
+    if not settings.engine_pools:
+        return
     build, version = installed_build()
-    environment = engine_environment(settings.pools[0], build, os.environ)
+    environment = engine_environment(settings.engine_pools[0], build, os.environ)
     questions = []
-    for pool in settings.pools:
+    for pool in settings.engine_pools:
         model, device = settings.model(pool.model), device_of(pool, build)
         # Neither the folder nor the port is looked at here.
         arguments = engine_arguments(model, pool, Path(pool.model), device, "127.0.0.1", 8000)

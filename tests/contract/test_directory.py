@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.clock import MonotonicClock
-from cluster.directory import LEASE_S, Directory, Endpoint, Lease, renewed, unexpired
+from cluster.directory import LEASE_S, Directory, Endpoint
 from cluster.directory_holder import DirectoryHolder
 from cluster.ray_runtime import RayRuntime
 from cluster.settings import Site
@@ -43,6 +43,27 @@ async def test_a_reported_endpoint_is_read_and_a_forgotten_one_is_not(directory:
     assert [endpoint.endpoint_id for endpoint in second.endpoints] == ["b"]
 
 
+async def test_many_are_reported_and_forgotten_together_as_one_change_each(directory: Directory) -> None:
+    many = [replace(ENDPOINT, endpoint_id=f"{number:04}") for number in range(1000)]
+    await directory.report(*many)
+    table = await directory.read(-1, 10)
+    assert list(table.endpoints) == many
+    await directory.report(*many[:999], replace(many[999], state="draining"))
+    changed = await directory.read(table.version, 10)
+    assert (changed.version, changed.endpoints[-1].state) == (table.version + 1, "draining")
+    await directory.forget("never there", *(endpoint.endpoint_id for endpoint in many[1:]))
+    left = await directory.read(changed.version, 10)
+    assert (left.version, list(left.endpoints)) == (changed.version + 1, many[:1])
+
+
+async def test_to_report_or_forget_nobody_is_no_change(directory: Directory) -> None:
+    await directory.report(ENDPOINT)
+    table = await directory.read(-1, 10)
+    await directory.report()
+    await directory.forget()
+    assert await directory.read(table.version, 0.2) == table
+
+
 async def test_a_reader_waits_for_a_change_and_gets_it_at_once(directory: Directory) -> None:
     await directory.report(ENDPOINT)
     table = await directory.read(-1, 10)
@@ -64,12 +85,60 @@ async def test_a_reader_that_nothing_happens_to_gets_the_same_table_after_its_ti
     assert await directory.read(table.version, 0.2) == table
 
 
-def test_a_lease_that_is_not_renewed_runs_out() -> None:
-    leases = renewed((), ENDPOINT, 100.0)
-    leases = renewed(leases, replace(ENDPOINT, endpoint_id="b"), 105.0)
-    assert unexpired(leases, 100.0 + LEASE_S) == leases
-    assert [lease.endpoint.endpoint_id for lease in unexpired(leases, 100.1 + LEASE_S)] == ["b"]
-    assert renewed(leases, ENDPOINT, 107.0)[0] == Lease(ENDPOINT, 107.0)
+class HandClock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.time_s = 100.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+
+async def test_a_lease_that_is_not_renewed_runs_out() -> None:
+    clock = HandClock()
+    holder = DirectoryHolder(clock, settle_s=0.0)
+
+    async def names() -> list[str]:
+        return [endpoint.endpoint_id for endpoint in (await holder.read(-1, 1)).endpoints]
+
+    await holder.report(ENDPOINT, replace(ENDPOINT, endpoint_id="c"))
+    clock.time_s += 5
+    await holder.report(replace(ENDPOINT, endpoint_id="b"), replace(ENDPOINT, endpoint_id="c"))
+    clock.time_s = 100.0 + LEASE_S
+    assert await names() == ["a", "b", "c"]
+    clock.time_s += 0.1
+    assert await names() == ["b", "c"]
+    await holder.report(replace(ENDPOINT, endpoint_id="b"))
+    clock.time_s = 105.1 + LEASE_S
+    assert await names() == ["b"]
+    clock.time_s += LEASE_S
+    assert await names() == []
+    await holder.report(ENDPOINT)
+    assert await names() == ["a"]
+
+
+async def test_a_lease_that_runs_out_wakes_who_waits() -> None:
+    clock = HandClock()
+    holder = DirectoryHolder(clock, settle_s=0.0)
+    await holder.report(ENDPOINT)
+    table = await holder.read(-1, 1)
+    waiting = asyncio.create_task(holder.read(table.version, 30))
+    await asyncio.sleep(0.1)
+    clock.time_s += LEASE_S + 1
+    async with asyncio.timeout(5):
+        assert (await waiting).endpoints == ()
+
+
+async def test_a_holder_that_was_born_again_never_says_a_version_twice() -> None:
+    clock = HandClock()
+    first = DirectoryHolder(clock, settle_s=0.0)
+    await first.report(ENDPOINT)
+    before = await first.read(-1, 1)
+    clock.time_s += 3
+    second = DirectoryHolder(clock, settle_s=0.0)
+    await second.report(replace(ENDPOINT, state="draining"))
+    assert (await second.read(before.version, 1)).version > before.version
 
 
 async def test_a_holder_that_was_born_again_lets_no_reader_see_an_empty_table() -> None:

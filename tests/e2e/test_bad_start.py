@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 def test_an_engine_that_cannot_start_is_given_up_with_its_own_words(tmp_path: Path) -> None:
     settings = profile("tiny")
-    pool = settings.pools[0]
+    pool = settings.engine_pools[0]
     # vLLM's parser takes each of the two, and only the engine sees that they do not fit together.
     hopeless = pool.model_copy(update={"engine_args": {**pool.engine_args, "max-num-batched-tokens": 4}})
     port = free_port()

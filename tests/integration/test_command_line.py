@@ -116,3 +116,36 @@ def test_a_terminal_that_cannot_show_an_arrow_is_no_crash(home: Path) -> None:
     done = fenzhen(home, "doctor", "--profile", "tiny", PYTHONIOENCODING="ascii")
     assert "Traceback" not in done.stderr
     assert "ascii instead of UTF-8" in done.stdout
+
+
+EXTERNAL = """\
+models:
+  - {name: small, languages: [en], max_difficulty: 1, context_tokens: 2048, parameters_b: 0.1}
+pools:
+  - {model: small, endpoints: ["http://127.0.0.1:1", "http://127.0.0.1:2"]}
+"""
+
+
+def test_models_of_servers_that_run_already_are_listed_and_not_fetched(home: Path) -> None:
+    (home / "fenzhen.yaml").write_text(EXTERNAL)
+    (row,) = json.loads(fenzhen(home, "models", "list", "--json").stdout)
+    assert row["endpoints"] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    assert row["origin"] == "at http://127.0.0.1:1, http://127.0.0.1:2, which run already"
+    assert "not needed" in fenzhen(home, "models", "list").stdout
+    assert fenzhen(home, "models", "fetch").returncode == 0
+    named = fenzhen(home, "models", "fetch", "small")
+    assert (named.returncode, named.stderr) == (
+        2,
+        "fenzhen: small has no sources: its pool has endpoints, servers that have the weights already\n",
+    )
+
+
+def test_doctor_looks_at_servers_that_run_already(home: Path) -> None:
+    (home / "fenzhen.yaml").write_text(EXTERNAL)
+    findings = {row["name"]: row for row in json.loads(fenzhen(home, "doctor", "--json").stdout)["findings"]}
+    assert findings["engine"]["fact"] == "none needed: the servers of every pool run already"
+    assert findings["endpoints"]["verdict"] == "warn"
+    assert findings["endpoints"]["fact"] == (
+        "2 of 2 do not answer as they should: small@127.0.0.1:1 refuses connections: nothing listens there; "
+        "small@127.0.0.1:2 refuses connections: nothing listens there"
+    )

@@ -31,15 +31,15 @@ class Ledger:
         self.forgotten: list[str] = []
         self.out_of_reach = False
 
-    async def report(self, endpoint: Endpoint) -> None:
+    async def report(self, *endpoints: Endpoint) -> None:
         if self.out_of_reach:
             raise Unavailable("no directory")
-        self.reports.append(endpoint)
+        self.reports.extend(endpoints)
 
-    async def forget(self, endpoint_id: str) -> None:
+    async def forget(self, *endpoint_ids: str) -> None:
         if self.out_of_reach:
             raise Unavailable("no directory")
-        self.forgotten.append(endpoint_id)
+        self.forgotten.extend(endpoint_ids)
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         return Table(len(self.reports), tuple(self.reports[-1:]))

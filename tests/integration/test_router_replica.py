@@ -1,6 +1,8 @@
 """The replica that Ray Serve wraps, without Ray."""
 
+import asyncio
 import gc
+import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,10 +31,10 @@ class BrokenDirectory:
         self.error = error
         self.reads = 0
 
-    async def report(self, endpoint: Endpoint) -> None:
+    async def report(self, *endpoints: Endpoint) -> None:
         raise self.error
 
-    async def forget(self, endpoint_id: str) -> None:
+    async def forget(self, *endpoint_ids: str) -> None:
         raise self.error
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
@@ -87,11 +89,11 @@ async def test_a_replica_serves_the_table_is_healthy_and_drains(free_port: int) 
         url = f"http://127.0.0.1:{free_port}"
         assert (await client.post(f"{url}/v1/chat/completions", json=HI)).status_code == 503
         async with engine_in(directory) as engine:
-            await until(lambda: replica._server._pools.is_ready("small", replica._loop.time()), 2)
+            await until(lambda: replica._server._pools.of("small").is_ready(replica._loop.time()), 2)
             answer = await client.post(f"{url}/v1/chat/completions", json=HI)
             assert (answer.status_code, answer.json()["model"]) == (200, "small")
             await directory.forget(engine.endpoint.endpoint_id)
-            await until(lambda: not replica._server._pools.is_ready("small", replica._loop.time()), 2)
+            await until(lambda: not replica._server._pools.of("small").is_ready(replica._loop.time()), 2)
             assert (await client.post(f"{url}/v1/chat/completions", json=HI)).status_code == 503
         await replica.check_health()
     with socket.socket() as probe:
@@ -105,7 +107,9 @@ async def test_two_replicas_share_one_port_and_one_may_leave(free_port: int) -> 
         first = await exits.enter_async_context(replica_on(free_port, directory))
         async with replica_on(free_port, directory) as second:
             for replica in (first, second):
-                await until(lambda replica=replica: replica._server._pools.is_ready("small", replica._loop.time()), 2)
+                await until(
+                    lambda replica=replica: replica._server._pools.of("small").is_ready(replica._loop.time()), 2
+                )
             assert await _answered(free_port, 40) == {200}
             assert all(_counted(replica) > 0 for replica in (first, second))
         assert await _answered(free_port, 10) == {200}
@@ -147,7 +151,8 @@ async def _answered(port: int, count: int) -> set[int]:
     """The statuses of `count` requests, each on a connection of its own, which the kernel gives to either replica."""
     seen = set()
     for _ in range(count):
-        async with httpx.AsyncClient(timeout=5) as client:
+        # Reading certificates anew for each would take longer than an engine's lease on a busy machine.
+        async with httpx.AsyncClient(timeout=5, verify=False) as client:
             seen.add((await client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=HI)).status_code)
     return seen
 
@@ -158,3 +163,74 @@ def _counted(replica: RouterReplica) -> float:
         line for line in page.splitlines() if line.startswith('fenzhen_requests_total{model="small",status="200"}')
     ]
     return float(lines[0].split()[-1]) if lines else 0.0
+
+
+class LateDirectory(DirectoryHolder):
+    """Answers its first reader only when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(MonotonicClock(), settle_s=0)
+        self.may_answer = asyncio.Event()
+
+    async def read(self, known_version: int, timeout_s: float) -> Table:
+        await self.may_answer.wait()
+        return await super().read(known_version, timeout_s)
+
+
+async def test_a_replica_listens_only_when_it_knows_the_engines(free_port: int) -> None:
+    """In an update the old one leaves when the new one listens: it must be able to answer its first request."""
+    directory = LateDirectory()
+    async with engine_in(directory):
+        starting = asyncio.ensure_future(_entered(free_port, directory))
+        await asyncio.sleep(0.3)
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", free_port)) != 0
+        directory.may_answer.set()
+        assert await asyncio.wait_for(starting, 5) == {200}
+
+
+async def test_a_replica_whose_http_loop_hangs_is_not_healthy(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.deployment._BEAT_TIMEOUT_S", 0.2)
+    async with replica_on(free_port, DirectoryHolder(MonotonicClock())) as replica:
+        await replica.check_health()
+        is_over = threading.Event()
+        replica._loop.call_soon_threadsafe(is_over.wait, 5)
+        with pytest.raises(OurFault, match=r"has not turned for 0\.2 s"):
+            await replica.check_health()
+        is_over.set()
+        await replica.check_health()
+
+
+async def test_a_replica_tells_its_own_load(free_port: int) -> None:
+    directory = DirectoryHolder(MonotonicClock(), settle_s=0)
+    async with replica_on(free_port, directory) as replica:
+        await asyncio.sleep(0.2)
+        quiet = await replica.record_autoscaling_stats()
+        assert quiet["in_flight"] == 0
+        assert quiet["busy_ratio"] < 0.2
+        is_over = threading.Event()
+
+        def burn() -> None:
+            while not is_over.is_set():
+                sum(range(10_000))
+
+        replica._loop.call_soon_threadsafe(burn)
+        await asyncio.sleep(0.5)
+        busy = await replica.record_autoscaling_stats()
+        is_over.set()
+    assert busy["busy_ratio"] > quiet["busy_ratio"] + 0.2
+
+
+async def _entered(port: int, directory: Directory) -> set[int]:
+    async with replica_on(port, directory):
+        return await _answered(port, 1)
+
+
+async def test_a_replica_may_open_as_many_connections_as_the_system_allows(free_port: int) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), most))
+    try:
+        async with replica_on(free_port, DirectoryHolder(MonotonicClock())):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

@@ -6,7 +6,7 @@ from cluster import machine_checks as checks
 from cluster.finding import Finding, Verdict, worst
 from cluster.machine import Gpu, Machine, Memory, Simd
 from cluster.machine_checks import Build
-from cluster.settings import FolderSource, Pool, Settings
+from cluster.settings import ExternalPool, FolderSource, Model, Pool, Settings
 from cluster.settings_file import profile
 
 QWEN = profile("qwen")
@@ -117,6 +117,27 @@ def test_a_broken_driver_is_quoted() -> None:
     broken = replace(MACHINE, gpu_problem="nvidia-smi gave no answer within 10 s")
     assert checks.gpus(broken, QWEN, "cpu").verdict == "warn"
     assert checks.gpus(broken, QWEN, "gpu").fact == "nvidia-smi gave no answer within 10 s"
+
+
+def test_servers_that_run_already_want_nothing_of_this_machine_but_room_for_the_router() -> None:
+    model = Model(name="small", languages=("en",), max_difficulty=1, context_tokens=1, parameters_b=1)
+    pool = ExternalPool(model="small", endpoints=("http://10.0.0.7:8000",))
+    settings = Settings(models=(model,), pools=(pool,))
+    machine = replace(MACHINE, cores=1, simd="none", memory=Memory(4 * 10**9, 2 * 10**9), gpu_problem="broken")
+    assert checks.cores(machine, settings, None).verdict == "ok"
+    assert checks.memory(machine, settings, False).fact == "1.5 GB needed, 2.0 GB available"
+    assert checks.disk(settings, frozenset(), 0).verdict == "ok"
+    assert checks.model_files(settings, frozenset()).fact == "none needed: no engine is started here"
+    assert checks.gpus(machine, settings, None).verdict == "ok"
+
+
+def test_of_a_mixed_configuration_only_the_engines_count() -> None:
+    external = ExternalPool(model="qwen2.5-1.5b", endpoints=("http://10.0.0.7:8000",))
+    settings = QWEN.model_copy(update={"pools": (QWEN.engine_pools[0], external)})
+    # 4.6 for the one engine, 1.5 for the house.
+    assert checks.memory(MACHINE, settings, False).fact.startswith("6.1 GB needed")
+    assert checks.disk(settings, frozenset(), 5 * 10**9).fact.startswith("1.5 GB still to fetch")
+    assert checks.model_files(settings, frozenset()).fact == "not there yet: qwen2.5-0.5b"
 
 
 def test_two_engines_of_two_gpus_want_four() -> None:

@@ -96,3 +96,11 @@ def test_the_remains_of_an_interrupted_installation_are_passed_over(tmp_path: Pa
 def test_no_other_distribution_of_this_environment_owns_one_of_our_names() -> None:
     finding = import_names(read_distributions())
     assert finding.verdict == "ok", finding.fact
+
+
+def test_without_engines_of_ours_vllm_and_what_it_brings_may_be_absent() -> None:
+    assert engine([], is_needed=False).verdict == "ok"
+    without = packages(INSTALLED[1:], LOCK, None, needs_engine=False)
+    assert (without.verdict, without.fact) == ("ok", "2 as in the lock")
+    other = packages((Distribution("ray", "2.59.0"),), LOCK, None, needs_engine=False)
+    assert (other.verdict, other.fact) == ("warn", "1 not as in the lock: ray 2.59.0 (lock: 2.60.0)")

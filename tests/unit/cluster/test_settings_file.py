@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.base_url import host_and_port
 from cluster.errors import NotFound, UserError
+from cluster.settings import Settings
 from cluster.settings_file import (
     as_yaml,
     default_profile,
@@ -181,7 +183,7 @@ def test_an_anchor_used_twice_is_no_bomb() -> None:
     text = GOOD.replace("[en]", "&l [en]").replace(
         "    memory_bytes", "    engine_args: {x: *l, y: *l}\n    memory_bytes"
     )
-    assert parse_settings(text.encode(), "x").pools[0].engine_args == {"x": ["en"], "y": ["en"]}
+    assert parse_settings(text.encode(), "x").engine_pools[0].engine_args == {"x": ["en"], "y": ["en"]}
 
 
 def test_a_byte_order_mark_does_no_harm() -> None:
@@ -211,3 +213,139 @@ def test_the_environment_may_change_the_port() -> None:
 def test_a_wrong_port_in_the_environment_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="FENZHEN_PORT must be a port between 1 and 65535, got"):
         overridden(parse_settings(GOOD.encode(), "x"), {"FENZHEN_PORT": text})
+
+
+# ---- servers that run already --------------------------------------------------------------------------------------
+
+EXTERNAL = """\
+models:
+  - {name: small, languages: [en], max_difficulty: 1, context_tokens: 2048, parameters_b: 0.1}
+pools:
+  - model: small
+    endpoints: [http://127.0.0.1:9001, http://10.0.0.7:8000]
+"""
+
+
+def test_a_pool_of_servers_that_run_already_needs_no_weights_and_no_memory() -> None:
+    settings = parse_settings(EXTERNAL.encode(), "x")
+    assert settings.external_pools[0].endpoints == ("http://127.0.0.1:9001", "http://10.0.0.7:8000")
+    assert settings.external_pools[0].health_path == "/health"
+    assert (settings.engine_pools, settings.engine_models) == ((), ())
+    assert [model.name for model in settings.served_models] == ["small"]
+    assert parse_settings(as_yaml(settings).encode(), "x") == settings
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_both_kinds_of_pool_stand_beside_each_other() -> None:
+    text = GOOD.replace(
+        "pools:\n", "  - {name: far, languages: [en], max_difficulty: 1, context_tokens: 1, parameters_b: 9}\npools:\n"
+    )
+    settings = parse_settings(
+        text.replace("site:", "  - {model: far, endpoints: ['http://far:80']}\nsite:").encode(), "x"
+    )
+    assert [pool.model for pool in settings.engine_pools] == ["small"]
+    assert [pool.model for pool in settings.external_pools] == ["far"]
+    assert [model.name for model in settings.engine_models] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("http://10.0.0.7:8000/", "http://10.0.0.7:8000"),
+        ("HTTP://Node-1.Example_net:08000", "http://node-1.example_net:8000"),
+        ("http://[0:0::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_a_base_url_is_read_as_the_router_writes_it(written: str, read: str) -> None:
+    settings = parse_settings(EXTERNAL.replace("http://10.0.0.7:8000", f'"{written}"').encode(), "x")
+    assert settings.external_pools[0].endpoints[1] == read
+    assert host_and_port(read)[0] == read.removeprefix("http://").rpartition(":")[0].strip("[]")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("https://a:1", "https://a:1 is HTTPS, which the router does not speak to servers yet; give http://"),
+        ("a:1", "a:1 must be http://host:port"),
+        ("http://", "http:// must be http://host:port"),
+        ("http://a", "http://a has no port; write http://a:8000 if that is the one"),
+        ("http://[::1]", "http://[::1] has no port; write http://[::1]:8000 if that is the one"),
+        ("http://a:1/v1", "http://a:1/v1 must end after the port; the router adds /v1/... by itself"),
+        ("http://a:1?x=1", "http://a:1?x=1 must end after the port; the router adds /v1/... by itself"),
+        ("http://me:secret@a:1", "a name and a password cannot stand in a base URL; leave out all up to the @"),
+        ("http://a:0", "http://a:0: the port must be between 1 and 65535, got '0'"),
+        ("http://a:65536", "http://a:65536: the port must be between 1 and 65535, got '65536'"),
+        ("http://a:８０", "http://a:８０: the port must be between 1 and 65535, got '８０'"),
+        ("http://a..b:1", "http://a..b:1: 'a..b' is not a host's name or address"),
+        ("http://中国:1", "http://中国:1: '中国' is not a host's name or address"),
+        ("http://a b:1", "http://a b:1: 'a b' is not a host's name or address"),
+        ("http://[::g]:1", "http://[::g]:1: [::g] is not an IPv6 address"),
+        ("http://[fe80::1%eth0]:1", "http://[fe80::1%eth0]:1: '[fe80::1%eth0]' is not a host's name or address"),
+    ],
+)
+def test_a_wrong_base_url_is_answered_with_what_to_mend(url: str, sentence: str) -> None:
+    text = EXTERNAL.replace("http://10.0.0.7:8000", f'"{url}"')
+    assert complaint(text) == f"fenzhen.yaml line 5: pools[0].endpoints[1]: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (
+            "[http://127.0.0.1:9001, http://10.0.0.7:8000]",
+            "[]",
+            ["line 5: pools[0].endpoints: needs at least one item"],
+        ),
+        (
+            "[http://127.0.0.1:9001, http://10.0.0.7:8000]",
+            "[http://a:1, http://A:01/]",
+            ["line 5: pools[0].endpoints: http://a:1 stands there twice"],
+        ),
+        (
+            "127.0.0.1:9001",
+            "localhost:8000",
+            ["line 5: pools[0].endpoints: port 8000 is the router's own: it would ask itself"],
+        ),
+        (
+            "    endpoints:",
+            "    memory_bytes: 1\n    engine: 2\n    endpoints:",
+            [
+                "line 5: pools[0].memory_bytes: is for engines that are started here; a pool with endpoints has none",
+                "line 6: pools[0].engine: unknown key; known here: model, endpoints, health_path, health_timeout_s, "
+                "first_answer_timeout_s",
+            ],
+        ),
+        (
+            "    endpoints:",
+            "    health_path: /v1/models\n    endpoint:",
+            [
+                "line 4: pools[0].memory_bytes: this key is missing; only a pool with endpoints, servers that run "
+                "already, can do without",
+                "line 5: pools[0].health_path: is for a pool with endpoints, servers that run already",
+                "line 6: pools[0].endpoint: unknown key; did you mean endpoints?",
+            ],
+        ),
+        (
+            "    endpoints: [http://127.0.0.1:9001, http://10.0.0.7:8000]",
+            "    memory_bytes: 1",
+            [
+                "line 2: models[0].disk_bytes: this key is missing; only a model whose pool has endpoints can do "
+                "without its weights",
+                "line 2: models[0].sources: this key is missing; only a model whose pool has endpoints can do "
+                "without its weights",
+            ],
+        ),
+        (
+            "    endpoints:",
+            "    health_path: health\n    endpoints:",
+            ["line 5: pools[0].health_path: should match pattern '^/[!-~]*$', got 'health'"],
+        ),
+    ],
+)
+def test_what_a_pool_with_endpoints_cannot_have_is_said(before: str, after: str, lines: list[str]) -> None:
+    assert complaint(EXTERNAL.replace(before, after)).splitlines() == [f"fenzhen.yaml {line}" for line in lines]
+
+
+def test_sources_want_the_room_they_take_wherever_the_model_runs() -> None:
+    text = EXTERNAL.replace("0.1}", "0.1, sources: [{kind: folder, path: /m, sha256: '" + "0" * 64 + "'}]}")
+    assert "line 2: models[0].disk_bytes: this key is missing" in complaint(text)
