@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
-.PHONY: help setup run down check test docs ability lock clean
+.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -49,11 +49,28 @@ check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
 test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
 	$(BIN)/python -m pytest
 
+conformance: $(VENV)/.installed-dev  ## Run public HTTP/1.1 suites and our own cases against the router
+	$(BIN)/python -m pytest tests/conformance
+
+# From Debian, without installing it: needs apt and dpkg, no root. Debian's number and digest, so that nothing else runs.
+SLOWHTTPTEST := slowhttptest=1.8.2-1+b1
+SLOWHTTPTEST_SHA256 := 6bd6302aa9a323b371e2aa7a95e9c8116013a1adc2e22f864438e679622d9ef8
+
+conformance-slow: $(VENV)/.installed-dev  ## Attack the router with hundreds of slow clients (slowhttptest, from Debian)
+	@mkdir -p build/slowhttptest
+	@cd build/slowhttptest && { ls slowhttptest_*.deb >/dev/null 2>&1 || apt-get download -qq $(SLOWHTTPTEST); }
+	@cd build/slowhttptest && echo "$(SLOWHTTPTEST_SHA256)  $$(ls slowhttptest_*.deb)" | sha256sum --check --quiet
+	@dpkg -x build/slowhttptest/slowhttptest_*.deb build/slowhttptest
+	$(BIN)/python -m tests.conformance.slow_attacks build/slowhttptest/usr/bin/slowhttptest
+
 docs: $(VENV)/.installed-dev  ## Make docs/configuration.md from the settings
 	$(BIN)/python -c "from cluster.settings_reference import reference; print(reference(), end='')" > docs/configuration.md
 
 ability: setup  ## Measure what each model of the running stack can do
 	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)
+
+bench-router: $(VENV)/.installed-loadtest  ## Measure a request's cost beside rival proxies (15 minutes; BENCH="--quick")
+	$(BIN)/python -m loadtests.router_bench $(BENCH)
 
 # ---- environments ---------------------------------------------------------------------------------------------------
 
@@ -86,6 +103,11 @@ $(VENV)/.installed-gpu: $(BIN)/python $(LOCKS)/gpu.txt pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed-cpu $(LOCKS)/dev.txt
 	@echo "Installing the test tools"
 	@$(PIP_INSTALL) -r $(LOCKS)/dev.txt
+	@touch $@
+
+$(VENV)/.installed-loadtest: $(VENV)/.installed-cpu $(LOCKS)/loadtest.txt
+	@echo "Installing the tools for load tests"
+	@$(PIP_INSTALL) -r $(LOCKS)/loadtest.txt
 	@touch $@
 
 UV := $(VENV)/lock-tools/bin/uv

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
+import numpy as np
 import orjson
+
+from router.compiled import njit, types
 
 # More places an endpoint spread the load better and cost more to build; the bound on load levels the rest.
 _PLACES: Final = 16
 # A caller's neighbours on the ring that are looked at before affinity is given up: most of a pool may be away.
 _MAX_STEPS: Final = 32
 # Conversations that differ only behind these many characters share what is worth sharing.
-_MAX_CHARS: Final = 2048
+MAX_CHARS: Final = 4096
 
 Member = TypeVar("Member")
 
@@ -47,36 +50,56 @@ class Ring(Generic[Member]):
         return None
 
 
-def key_of(body: dict[str, Any]) -> int | None:
+@njit(types.int64(types.Array(types.uint32, 1, "C", readonly=True)), cache=True)
+def place_of(points):  # type: ignore[no-untyped-def]
+    """The place of a text (code points) on every ring, 63 bits.
+
+    FNV-1a over the points, then the last step of MurmurHash3, which spreads short texts over all bits. Sources:
+    http://www.isthe.com/chongo/tech/comp/fnv/ and https://github.com/aappleby/smhasher (public domain both).
+    """
+    value = np.uint64(0xCBF29CE484222325)
+    for point in points[:MAX_CHARS]:
+        value = (value ^ np.uint64(point)) * np.uint64(0x100000001B3)
+    value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    value = (value ^ (value >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    value ^= value >> np.uint64(33)
+    return np.int64(value >> np.uint64(1))
+
+
+def home_of(body: dict[str, Any]) -> int | None:
     """The place of a conversation on a ring: the same for all its turns. None for a body without one.
 
-    `prompt_cache_key` (OpenAI's field for this purpose) if the caller gives one, else the system's words and the first
+    `prompt_cache_key` (OpenAI's field for this purpose) if the caller gives one, else the texts up to the first
     question, or the beginning of a completion's prompt.
     """
     named = body.get("prompt_cache_key")
     if isinstance(named, str) and named:
-        return _hash(named[:_MAX_CHARS].encode("utf-8", "replace"))
+        return _place_of_text(named)
     messages = body.get("messages")
     if messages is None:
         prompt = body.get("prompt")
-        return _hash(prompt[:_MAX_CHARS].encode("utf-8", "replace")) if isinstance(prompt, str) else None
+        return _place_of_text(prompt) if isinstance(prompt, str) else None
     words = []
     for message in messages:
         content = message.get("content")
-        words.append(content[:_MAX_CHARS].encode("utf-8", "replace") if isinstance(content, str) else _bytes(content))
+        words.append(content[:MAX_CHARS] if isinstance(content, str) else _written(content))
         if message.get("role") == "user":
             break
-    return _hash(b"\0".join(words))
+    return _place_of_text("".join(words))
 
 
-def _bytes(content: object) -> bytes:
+def _place_of_text(text: str) -> int:
+    return int(place_of(np.frombuffer(text[:MAX_CHARS].encode("utf-32-le", "replace"), np.uint32)))
+
+
+def _written(content: object) -> str:
     """Parts of a message, pictures included: they stand in the prefix cache like words."""
     try:
-        return orjson.dumps(content)[: 4 * _MAX_CHARS]
+        return orjson.dumps(content).decode()
     except orjson.JSONEncodeError:
         # Nested too deeply for orjson; the request will be refused where it is written.
-        return b""
+        return ""
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+def _hash(name: bytes) -> int:
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") >> 1

@@ -6,14 +6,15 @@ from typing import Final
 from cluster.errors import BadRequest, FenzhenError, Unavailable
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
+from router.chat_reader import ChatReader
 from router.client_connection import ClientConnection
 from router.exchange import Exchange
 from router.http_request import Request
 from router.metrics import RouterMetrics
 from router.need import need_of
 from router.openai_error import as_http
-from router.openai_request import Route, parse
-from router.policy import AUTO, Candidate
+from router.openai_request import ApiRequest, Route, parse
+from router.policy import AUTO, Candidate, Need, Roster
 from router.pools import Pools
 from router.retries import RetryBudget
 
@@ -34,13 +35,14 @@ class Answerer:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.cards = cards
-        self.candidates = tuple(Candidate.of(card) for card in cards)
+        self.roster = Roster([Candidate.of(card) for card in cards])
         self.chat_cards = tuple(card for card in cards if card.task == "chat")
         self.pools = pools
         self.metrics = metrics
         self.settings = settings
         self.loop = loop
         self.retries = RetryBudget(settings.max_in_flight)
+        self._chats = ChatReader()
 
     def answer(self, route: Route, request: Request, id_line: bytes, client: ClientConnection) -> Exchange | None:
         """Start answering one request; None if it was refused unread. `id_line` is the answer's x-request-id line."""
@@ -48,9 +50,11 @@ class Answerer:
         try:
             if metrics.in_flight >= self.settings.max_in_flight:
                 raise Unavailable(f"{metrics.in_flight} requests are in flight, as many as one replica takes.", 1)
-            api_request = parse(route, request.body)
-            # Nobody asks how difficult a question is that is to go to a named model.
-            need = need_of(api_request) if api_request.model == AUTO and route != "embeddings" else None
+            read = self._chats.read(request.body) if route == "chat" else None
+            if read is not None:
+                api_request, need = read
+            else:
+                api_request, need = _taken_apart(route, request.body)
             asked = request.headers.get(DEADLINE)
             deadline_s = None if asked is None else _deadline_s(asked)
         except FenzhenError as error:
@@ -77,6 +81,16 @@ class Answerer:
         status, headers, body = as_http(error)
         client.answer(status, headers + said, body)
         return status
+
+
+def _taken_apart(route: Route, raw: bytes) -> tuple[ApiRequest, Need | None]:
+    """Read a body that is not an ordinary chat. Raises BadRequest."""
+    api_request = parse(route, raw)
+    # Nobody asks how difficult a question is that is to go to a named model.
+    if api_request.model != AUTO or route == "embeddings":
+        return api_request, None
+    assert api_request.body is not None
+    return api_request, need_of(route, api_request.body)
 
 
 def _trace_lines(headers: dict[bytes, bytes]) -> bytes:

@@ -4,12 +4,16 @@ Each feature adds to the log-odds of "hard"; the table `WEIGHTS` says how much, 
 knows neither HTTP nor models, and stands in until one is trained on answers.
 """
 
-import math
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from router.features import features_of
+import numpy as np
+
+from router.features import Row, row_of
 from router.query import Query
+from router.scan import weigh
+from router.scan_tables import FEATURES
 
 BORDER = 0.5
 """From this value on a question is for the large model."""
@@ -73,11 +77,11 @@ WEIGHTS: Mapping[str, Weight] = {
     "tools": Weight(0.3, "may call tools"),
     "json": Weight(0.2, "wants JSON"),
 }
-_LOG_ODDS: Mapping[str, float] = {name: weight.log_odds for name, weight in WEIGHTS.items()}
-_REASONS_OF_HARD: Mapping[str, str] = {name: weight.reason for name, weight in WEIGHTS.items()}
-_REASONS_OF_EASY: Mapping[str, str] = {**_REASONS_OF_HARD, "length": "short question"}
 # Below this a feature is not worth a word.
-_WORTH_TELLING = 0.3
+WORTH_TELLING = 0.3
+LOG_ODDS = np.array([WEIGHTS[name].log_odds for name in FEATURES])
+# Of two that weigh alike, the one later in the alphabet is told first.
+RANK = np.array([sorted(FEATURES).index(name) for name in FEATURES], np.uint16)
 
 
 class Difficulty(NamedTuple):
@@ -91,21 +95,24 @@ class Difficulty(NamedTuple):
 
 def judge(query: Query) -> Difficulty:
     """Estimate the difficulty of one question."""
-    parts = {name: _LOG_ODDS[name] * amount for name, amount in features_of(query).items()}
-    value = round(1 / (1 + math.exp(-BIAS - sum(parts.values()))), 3)
-    return Difficulty(value, _reason(parts, is_hard=value >= BORDER))
+    return judge_row(row_of(query))
 
 
-def _reason(parts: Mapping[str, float], *, is_hard: bool) -> str:
+def judge_row(row: Row) -> Difficulty:
+    """The same for one whose features have been counted."""
+    value, first, second, side = weigh(row, LOG_ODDS, RANK, BIAS, WORTH_TELLING)
+    return Difficulty(value, told(int(first), int(second), side > 0))
+
+
+@functools.cache
+def told(first: int, second: int, is_hard: bool) -> str:
     """Name the one or two features that pushed furthest towards the side on which the question fell."""
-    if is_hard:
-        reasons, none = _REASONS_OF_HARD, "several small signs of a hard task"
-        pushes = [(part, name) for name, part in parts.items() if part >= _WORTH_TELLING]
-    else:
-        reasons, none = _REASONS_OF_EASY, "no sign of a hard task"
-        pushes = [(-part, name) for name, part in parts.items() if part <= -_WORTH_TELLING]
-    if len(pushes) < 2:
-        return reasons[pushes[0][1]] if pushes else none
-    pushes.sort(reverse=True)
-    first, second = reasons[pushes[0][1]], reasons[pushes[1][1]]
-    return first if first == second else f"{first}; {second}"
+    if first < 0:
+        return "several small signs of a hard task" if is_hard else "no sign of a hard task"
+    phrases = [_phrase(place, is_hard) for place in (first, second) if place >= 0]
+    return "; ".join(dict.fromkeys(phrases))
+
+
+def _phrase(place: int, is_hard: bool) -> str:
+    name = FEATURES[place]
+    return "short question" if name == "length" and not is_hard else WEIGHTS[name].reason

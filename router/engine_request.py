@@ -30,10 +30,14 @@ def body_for(model: str, api_request: ApiRequest, raw: bytes) -> bytes:
     """
     if api_request.model == model:
         return raw
+    if api_request.model_span is not None:
+        start, end = api_request.model_span
+        return b'%b"%b"%b' % (raw[:start], model.encode("ascii"), raw[end:])
     # A key is written either as it is or with escapes, and all letters of this one have codes of 006x. So where there
     # are no such escapes and the word stands once, that is the field itself, and the rest can stay as it was sent.
     if raw.count(b'"model"') == 1 and b"\\u006" not in raw and (found := _NAMED_AUTO.search(raw)):
         return b'%b"model":"%b"%b' % (raw[: found.start()], model.encode("ascii"), raw[found.end() :])
+    assert api_request.body is not None
     body = dict(api_request.body)
     body["model"] = model
     return written(body)

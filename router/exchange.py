@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cluster.errors import FenzhenError, OurFault, TimedOut, Unavailable
-from router.affinity import key_of
+from router.affinity import home_of
 from router.client_connection import ClientConnection
 from router.engine_connection import EngineConnection
 from router.engine_request import body_for, head_for
@@ -220,7 +220,7 @@ class Exchange:
             self.model, self.reason = name, choice.reason
             self._body = body_for(name, api_request, self._raw)
         if pool.has_choice and self._key is None:
-            self._key = key_of(api_request.body)
+            self._key = api_request.home if api_request.body is None else home_of(api_request.body)
         slot = pool.pick(now_s, self._tried, self._key)
         if slot is None:
             why = self._why_lost or pool.state
@@ -241,7 +241,7 @@ class Exchange:
                 api_request.model,
                 task,
                 self._need,
-                answerer.candidates,
+                answerer.roster,
                 lambda name: answerer.pools.of(name).is_ready(now_s, tried),
             )
         except NobodyReady as error:

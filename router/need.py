@@ -4,7 +4,7 @@ from typing import Final
 
 from router.difficulty import judge
 from router.languages import languages_of
-from router.openai_request import ApiRequest, written
+from router.openai_request import Body, Route, answer_tokens, written
 from router.policy import Need
 from router.query import query_of_text, read_chat
 
@@ -12,10 +12,9 @@ from router.query import query_of_text, read_chat
 USUAL_ANSWER_TOKENS: Final = 256
 
 
-def need_of(api_request: ApiRequest) -> Need:
+def need_of(route: Route, body: Body) -> Need:
     """What one request asks of a model."""
-    body = api_request.body
-    if api_request.route == "chat":
+    if route == "chat":
         tools = body.get("tools")
         offers_tools = bool(tools) and body.get("tool_choice") != "none"
         answer_format = body.get("response_format") or {}
@@ -27,7 +26,7 @@ def need_of(api_request: ApiRequest) -> Need:
         tools_tokens = tokens_in(written(tools).decode()) if offers_tools else 0
     else:
         offers_tools, tools_tokens = False, 0
-        query = query_of_text(body["prompt" if api_request.route == "completions" else "input"])
+        query = query_of_text(body["prompt" if route == "completions" else "input"])
         texts = [query.text]
     difficulty = judge(query)
     return Need(
@@ -35,7 +34,7 @@ def need_of(api_request: ApiRequest) -> Need:
         why_difficult=difficulty.reason,
         languages=languages_of(*texts),
         tools=offers_tools,
-        tokens=tokens_in(*texts) + tools_tokens + (api_request.answer_tokens or USUAL_ANSWER_TOKENS),
+        tokens=tokens_in(*texts) + tools_tokens + (answer_tokens(body) or USUAL_ANSWER_TOKENS),
     )
 
 

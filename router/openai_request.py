@@ -21,18 +21,14 @@ class ApiRequest(NamedTuple):
     """One parsed request."""
 
     route: Route
-    body: Body
+    body: Body | None
+    """None where it was read without being taken apart (`chat_reader`)."""
     model: str
     is_stream: bool
-
-    @property
-    def answer_tokens(self) -> int:
-        """The longest answer that the caller allows, tokens; 0 if not said."""
-        for field in _MAX_TOKENS_FIELDS:
-            value = self.body.get(field)
-            if isinstance(value, int):
-                return value
-        return 0
+    model_span: tuple[int, int] | None = None
+    """Where the model's name stands in the raw body, quotes included, if that is known."""
+    home: int | None = None
+    """The conversation's place on a pool's ring, if that has been worked out; else see `affinity.home_of`."""
 
 
 def parse(route: Route, raw: bytes) -> ApiRequest:
@@ -54,6 +50,15 @@ def parse(route: Route, raw: bytes) -> ApiRequest:
     if route == "chat":
         _check_messages(body["messages"])
     return ApiRequest(route=route, body=body, model=body["model"], is_stream=body.get("stream") is True)
+
+
+def answer_tokens(body: Body) -> int:
+    """The longest answer that the caller allows, tokens; 0 if not said."""
+    for field in _MAX_TOKENS_FIELDS:
+        value = body.get(field)
+        if isinstance(value, int):
+            return value
+    return 0
 
 
 def written(part: object) -> bytes:

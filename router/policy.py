@@ -59,31 +59,48 @@ class NobodyReady(Unavailable):
         self.models = tuple(models)
 
 
-def decide(
-    asked: str, task: Task, need: Need | None, candidates: Sequence[Candidate], is_ready: Callable[[str], bool]
-) -> Choice:
+class Roster:
+    """The models on duty, cheapest first."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates = tuple(candidates)
+        self.chat = tuple(one for one in candidates if one.task == "chat")
+        self._by_name = {one.name: one for one in candidates}
+
+    def find(self, name: str) -> Candidate | None:
+        """The model of that name."""
+        return self._by_name.get(name)
+
+
+def decide(asked: str, task: Task, need: Need | None, roster: Roster, is_ready: Callable[[str], bool]) -> Choice:
     """The model for one request: the one it names, or for `auto` the one that fits.
 
-    `candidates` are all models on duty, cheapest first; `need` may be None unless `auto` is to chat. Raises NotFound,
-    NobodyReady.
+    `need` may be None unless `auto` is to chat. Raises NotFound, NobodyReady.
     """
     if asked != AUTO:
-        return obey(asked, candidates, task)
+        return obey(asked, roster, task)
     if task == "embed":
-        return smallest_for_embeddings(candidates)
+        return smallest_for_embeddings(roster)
     assert need is not None
-    return choose(need, candidates, is_ready)
+    return choose(need, roster.chat, is_ready)
 
 
 def choose(need: Need, candidates: Sequence[Candidate], is_ready: Callable[[str], bool]) -> Choice:
     """Choose the cheapest model that may be trusted with the query, and go to another if it is not ready.
 
-    `candidates` are the models on duty, cheapest first; at least one chats. Raises NobodyReady if none that may answer
-    is ready.
+    `candidates` are the models that chat, cheapest first; at least one. Raises NobodyReady if none that may answer is
+    ready.
     """
-    able, because = _able(need, [one for one in candidates if one.task == "chat"])
-    trusted = next((one for one in able if _trusts(one, need.difficulty)), able[-1])
     grade = "easy" if need.difficulty < 0.5 else "hard"
+    if _is_able(candidates[0], need):
+        # Nearly always nothing has to be explained or got round.
+        for one in candidates:
+            if _trusts(one, need.difficulty) and _is_able(one, need):
+                if is_ready(one.name):
+                    return Choice(one.name, f"{grade} ({need.why_difficult}): {one.name} answers")
+                break
+    able, because = _able(need, list(candidates))
+    trusted = next((one for one in able if _trusts(one, need.difficulty)), able[-1])
     reason = f"{grade} ({need.why_difficult}){because}: {trusted.name} answers"
     if is_ready(trusted.name):
         return Choice(trusted.name, reason)
@@ -97,22 +114,22 @@ def choose(need: Need, candidates: Sequence[Candidate], is_ready: Callable[[str]
     raise NobodyReady([one.name for one in able])
 
 
-def obey(name: str, candidates: Sequence[Candidate], task: Task) -> Choice:
+def obey(name: str, roster: Roster, task: Task) -> Choice:
     """The model that the caller named. Raises NotFound, naming the models that exist."""
-    for one in candidates:
-        if one.name == name:
-            if one.task != task:
-                raise NotFound(f"The model {name!r} {_CANNOT[task]}. {_models_that(task, candidates)}", "model")
-            return Choice(name, "the request named this model")
-    raise NotFound(f"The model {name!r} does not exist here. {_models_that(task, candidates)}", "model")
+    named = roster.find(name)
+    if named is None:
+        raise NotFound(f"The model {name!r} does not exist here. {_models_that(task, roster)}", "model")
+    if named.task != task:
+        raise NotFound(f"The model {name!r} {_CANNOT[task]}. {_models_that(task, roster)}", "model")
+    return Choice(name, "the request named this model")
 
 
-def smallest_for_embeddings(candidates: Sequence[Candidate]) -> Choice:
+def smallest_for_embeddings(roster: Roster) -> Choice:
     """The model for an embedding that names none. Raises NotFound."""
-    for one in candidates:
+    for one in roster.candidates:
         if one.task == "embed":
             return Choice(one.name, "the smallest model here that makes embeddings")
-    raise NotFound(_models_that("embed", candidates), "model")
+    raise NotFound(_models_that("embed", roster), "model")
 
 
 _CANNOT: dict[Task, str] = {"chat": "makes embeddings only", "embed": "makes no embeddings"}
@@ -122,8 +139,12 @@ def _trusts(one: Candidate, difficulty: float) -> bool:
     return difficulty < one.max_difficulty or one.max_difficulty == 1
 
 
-def _models_that(task: Task, candidates: Sequence[Candidate]) -> str:
-    names = [one.name for one in candidates if one.task == task]
+def _is_able(one: Candidate, need: Need) -> bool:
+    return one.context_tokens >= need.tokens and (one.tools or not need.tools) and need.languages <= one.languages
+
+
+def _models_that(task: Task, roster: Roster) -> str:
+    names = [one.name for one in roster.candidates if one.task == task]
     if task == "embed":
         return f"Models that make embeddings: {', '.join(names)}." if names else "No model here makes embeddings."
     return f"Models that exist: {', '.join([AUTO, *names])}."
@@ -135,14 +156,6 @@ def _able(need: Need, candidates: list[Candidate]) -> tuple[list[Candidate], str
     A demand that nobody meets is dropped: the largest model tries rather than nobody.
     """
     languages, needs_tools, tokens = need.languages, need.tools, need.tokens
-    able = [
-        one
-        for one in candidates
-        if one.context_tokens >= tokens and (one.tools or not needs_tools) and languages <= one.languages
-    ]
-    if able and able[0] is candidates[0]:
-        # Nearly always; nothing has to be explained then.
-        return able, ""
     demands: list[tuple[Callable[[Candidate], bool], str]] = [
         (lambda one: languages <= one.languages, f"{'/'.join(sorted(languages))} is written"),
         (lambda one: one.tools or not needs_tools, "tools are offered"),

@@ -61,7 +61,7 @@ class Pool:
     def pick(self, now_s: float, tried: Collection[Slot] = (), key: int | None = None) -> Slot | None:
         """The slot for the next request, or None if none is usable.
 
-        With a `key` (`affinity.key_of`) the one that the conversation belongs to, unless that is away or much busier
+        With a `key` (`affinity.home_of`) the one that the conversation belongs to, unless that is away or much busier
         than the others; else the one with the fewest requests in flight.
         """
         if key is not None and self._ring is not None:
@@ -83,7 +83,10 @@ class Pool:
 
     def is_ready(self, now_s: float, tried: Collection[Slot] = ()) -> bool:
         """Whether a request could go somewhere now."""
-        return any(slot.is_usable(now_s) and slot not in tried for slot in self.slots)
+        for slot in self.slots:  # noqa: SIM110  Asked for every request; a generator costs twice as much.
+            if slot.is_ready and now_s >= slot.paused_until_s and slot not in tried:
+                return True
+        return False
 
     def answered_badly(self, slot: Slot, now_s: float) -> None:
         """The endpoint answered that it has failed."""

@@ -1,10 +1,9 @@
-"""Cue words that tell what kind of task a question is, and the compiled patterns that find them.
+"""Cue words that tell what kind of task a question is.
 
 A cue is written once, in simplified characters; its traditional spelling is made from the two lists below.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 # Kind of task: its cue words in Chinese and in English, lower case, separated by commas.
 CUES: Mapping[str, str] = {
@@ -119,9 +118,6 @@ _TRADITIONAL = (
 )
 _TO_TRADITIONAL = str.maketrans(_SIMPLIFIED, _TRADITIONAL)
 
-_Trie = dict[str, "_Trie"]
-_END = ""
-
 
 def _spellings(cue: str) -> set[str]:
     return {cue, cue.translate(_TO_TRADITIONAL)}
@@ -130,72 +126,3 @@ def _spellings(cue: str) -> set[str]:
 KIND_OF_CUE: Mapping[str, str] = {
     spelling: kind for kind, cues in CUES.items() for cue in cues.split(",") for spelling in _spellings(cue)
 }
-
-
-def _pattern(words: Iterable[str]) -> str:
-    """Write words as one prefix tree, so that a search tries each letter once and not each word; longest word first."""
-    root: _Trie = {}
-    for word in words:
-        node = root
-        for letter in word:
-            node = node.setdefault(letter, {})
-        node[_END] = {}
-    return _branch(root)
-
-
-def _branch(node: _Trie) -> str:
-    tails = [
-        (r"\s+" if letter == " " else re.escape(letter)) + _branch(child) for letter, child in node.items() if letter
-    ]
-    if not tails:
-        return ""
-    joined = tails[0] if len(tails) == 1 and _END not in node else f"(?:{'|'.join(tails)})"
-    return joined + "?" if _END in node else joined
-
-
-WHITE_SPACE = " \t-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""What `\\s` matches, for use inside a character class: written out, it is found a third faster."""
-
-# English cues are whole words. The delimiter is consumed, not looked behind for: the engine then skips to delimiters.
-_ENGLISH = re.compile(
-    rf"[{WHITE_SPACE}(\[\"'“‘,.:;/\-](" + _pattern(cue for cue in KIND_OF_CUE if cue.isascii()) + r")(?![a-z0-9_])"
-)
-# Inside Chinese, English words stand without spaces around them.
-_LATIN_WORD = re.compile(r"[a-z]+")
-# A text without any of these holds no English cue.
-_FIRST_WORDS = frozenset(word[0] for cue in KIND_OF_CUE if (word := _LATIN_WORD.match(cue)))
-# A tree of all Chinese cues tries 200 first characters at each place; pairs of characters looked up in a table take a
-# third of the time.
-_CHINESE: Mapping[tuple[str, str], tuple[str, ...]] = {
-    pair: tuple(cue for cue in KIND_OF_CUE if tuple(cue[:2]) == pair)
-    for pair in {(cue[0], cue[1]) for cue in KIND_OF_CUE if not cue.isascii() and len(cue) > 1}
-}
-_PAIR = re.compile(f"([{''.join({a for a, _ in _CHINESE})}])(?=([{''.join({b for _, b in _CHINESE})}]))")
-_SINGLE = tuple(cue for cue in KIND_OF_CUE if not cue.isascii() and len(cue) == 1)
-_SPELLINGS = frozenset(KIND_OF_CUE)
-
-
-def cues_in(text: str) -> dict[str, int]:
-    """Count the different cue words of each kind in normalised `text`."""
-    if text.isascii():
-        found = set(_ENGLISH.findall(" " + text))
-    else:
-        latin = _LATIN_WORD.findall(text)
-        found = KIND_OF_CUE.keys() & latin
-        if not _FIRST_WORDS.isdisjoint(latin):
-            found.update(_ENGLISH.findall(" " + text))
-        for pair in _CHINESE.keys() & _PAIR.findall(text):
-            for cue in _CHINESE[pair]:
-                if len(cue) == 2 or cue in text:
-                    found.add(cue)
-        for cue in _SINGLE:
-            if cue in text:
-                found.add(cue)
-    if not _SPELLINGS.issuperset(found):
-        # A line may break inside a cue.
-        found = {" ".join(cue.split()) for cue in found}
-    counts: dict[str, int] = {}
-    for cue in found:
-        kind = KIND_OF_CUE[cue]
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts

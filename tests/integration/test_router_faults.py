@@ -60,11 +60,11 @@ async def test_a_dead_engine_is_a_503_for_its_name_while_the_other_goes_on() -> 
 
 
 async def test_an_engine_that_dies_before_the_first_byte_costs_a_retry_on_its_twin() -> None:
-    two = {"small": ["--first-token-delay-s 5", ""], "large": [""]}
+    two = {"small": ["--first-token-delay-s 1"] * 2, "large": [""]}
     async with fake_stack(engines=two) as stack:
         waiting = asyncio.create_task(asked(stack, chat("hi", "small")))
-        await until(lambda: stack.small.fake.running == 1, 2)
-        await stack.small.stop()
+        await until(lambda: any(engine.fake.running for engine in stack.engines["small"]), 2)
+        await next(engine for engine in stack.engines["small"] if engine.fake.running).stop()
         answer = await waiting
     assert answer.status_code == 200
 

@@ -287,7 +287,7 @@ def one_traceback(caplog: pytest.LogCaptureFixture) -> bool:
 
 @pytest.mark.parametrize(
     "place",
-    ["router.ingress._id_line", "router.answerer.need_of", "router.exchange.decide", "router.exchange.head_for"],
+    ["router.ingress._id_line", "router.answerer._trace_lines", "router.exchange.decide", "router.exchange.head_for"],
 )
 async def test_a_fault_of_ours_before_the_answer_is_a_500_and_one_traceback(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from loadtests.questions import load
 from router.difficulty import BORDER, WEIGHTS, judge
-from router.features import WINDOW_CHARS, features_of
+from router.features import features_of
 from router.query import Query
+from router.scan import WINDOW_CHARS
 from router.words import CUES, KIND_OF_CUE
 
 QUESTIONS = load()

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.need import USUAL_ANSWER_TOKENS, need_of, tokens_in
-from router.openai_request import ApiRequest, Route
+from router.openai_request import Route
 from router.policy import Need
 
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 
 
 def need(route: Route = "chat", **body: object) -> Need:
-    return need_of(ApiRequest(route, {"model": "auto", **body}, "auto", False))
+    return need_of(route, {"model": "auto", **body})
 
 
 def user(text: str) -> dict[str, str]:

@@ -50,7 +50,8 @@ def test_a_body_that_cannot_be_meant_is_refused(raw: bytes) -> None:
 )
 def test_a_body_that_is_only_odd_is_read(change: dict[str, object]) -> None:
     api_request = parse("chat", json.dumps(HI | change).encode())
-    assert need_of(api_request).tokens > 0
+    assert api_request.body is not None
+    assert need_of("chat", api_request.body).tokens > 0
     assert not api_request.is_stream
 
 
@@ -68,7 +69,8 @@ def test_only_the_models_name_is_replaced_and_only_at_the_top() -> None:
     "raw",
     [
         '{"model":"auto","messages":[{"role":"user","content":"你好，model auto"}],"seed":1}',
-        '{"messages":[{"role":"user","content":"say \\"model\\":\\"auto\\" and \\u4f60"}], "model" :\n"auto", "x":123456789012345678901}',
+        '{"messages":[{"role":"user","content":"say \\"model\\":\\"auto\\" and \\u4f60"}], '
+        '"model" :\n"auto", "x":123456789012345678901}',
     ],
 )
 def test_all_other_bytes_reach_the_engine_as_they_were_sent(raw: str) -> None:
@@ -119,7 +121,8 @@ def _is_taken(route: Route, raw: bytes) -> bool:
     """Read a body, judge it and write it for an engine; only a BadRequest may stop that."""
     try:
         api_request = parse(route, raw)
-        need_of(api_request)
+        assert api_request.body is not None
+        need_of(route, api_request.body)
         body_for("small", api_request, raw)
     except BadRequest:
         return False

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.errors import NotFound, Unavailable
 from cluster.settings import Model
-from router.policy import Candidate, Need, choose, obey, smallest_for_embeddings
+from router.policy import Candidate, Need, Roster, choose, obey, smallest_for_embeddings
 from tests.fakes.stack import LARGE, SMALL, card
 
 ENGLISH = card("english", size_b=0.1, max_difficulty=0.5, languages=("en",), tools=False, context_tokens=1000)
@@ -19,7 +19,7 @@ def need(
 
 
 def chosen(query: Need, cards: tuple[Model, ...] = CARDS, away: tuple[str, ...] = ()) -> tuple[str, str]:
-    choice = choose(query, [Candidate.of(card) for card in cards], lambda name: name not in away)
+    choice = choose(query, Roster([Candidate.of(card) for card in cards]).chat, lambda name: name not in away)
     return choice.model, choice.reason
 
 
@@ -78,7 +78,7 @@ def test_the_reason_is_one_ascii_line() -> None:
 
 
 def test_a_named_model_is_obeyed_if_it_does_the_task() -> None:
-    cards = [Candidate.of(card) for card in (*CARDS, EMBED)]
+    cards = Roster([Candidate.of(card) for card in (*CARDS, EMBED)])
     assert obey("small", cards, "chat").model == "small"
     assert obey("vectors", cards, "embed").model == "vectors"
     assert smallest_for_embeddings(cards).model == "vectors"

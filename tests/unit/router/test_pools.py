@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from cluster.directory import Endpoint, Table
-from router.affinity import key_of
+from router.affinity import home_of
 from router.pools import DEFAULT_RETRY_AFTER_S, Pool, Pools
 from router.slot import FIRST_PAUSE_S, MAX_BAD_ANSWERS, MAX_PAUSE_S
 
@@ -143,22 +143,22 @@ def test_a_conversation_stays_with_its_endpoint_in_every_replica() -> None:
     first_turn = question("Where do I register a company?")
     later_turn = {"messages": [*first_turn["messages"], {"role": "assistant", "content": "At the counter."},  # type: ignore[misc]
                                {"role": "user", "content": "And on Sundays?"}]}  # fmt: skip
-    assert key_of(first_turn) == key_of(later_turn)
+    assert home_of(first_turn) == home_of(later_turn)
     here, there = pool_of(8), pool_of(8)
-    picked = {pool.pick(0.0, key=key_of(turn)) for pool in (here, there) for turn in (first_turn, later_turn)}
+    picked = {pool.pick(0.0, key=home_of(turn)) for pool in (here, there) for turn in (first_turn, later_turn)}
     assert len({slot.endpoint.endpoint_id for slot in picked if slot}) == 1
 
 
 def test_different_conversations_spread_over_the_pool() -> None:
     pool = pool_of(8)
-    homes = Counter(pool.pick(0.0, key=key_of(question(f"Question {n}"))) for n in range(4000))
+    homes = Counter(pool.pick(0.0, key=home_of(question(f"Question {n}"))) for n in range(4000))
     assert len(homes) == 8
     assert max(homes.values()) < 2.5 * 4000 / 8
 
 
 def test_a_busy_home_yields_to_a_neighbour_and_is_returned_to() -> None:
     pool = pool_of(4)
-    key = key_of(question("Always the same"))
+    key = home_of(question("Always the same"))
     home = pool.pick(0.0, key=key)
     assert home is not None
     for _ in range(100):
@@ -177,7 +177,7 @@ def test_a_busy_home_yields_to_a_neighbour_and_is_returned_to() -> None:
 def test_an_endpoint_that_goes_takes_only_its_own_conversations_along() -> None:
     made = pools(*(replace(ENDPOINT, endpoint_id=f"e{n}", base_url=f"http://127.0.0.1:{9001 + n}") for n in range(8)))
     pool = made.of("small")
-    keys = [key_of(question(f"Question {n}")) for n in range(1000)]
+    keys = [home_of(question(f"Question {n}")) for n in range(1000)]
 
     def homes() -> list[str]:
         picked = [pool.pick(0.0, key=key) for key in keys]
@@ -192,16 +192,16 @@ def test_an_endpoint_that_goes_takes_only_its_own_conversations_along() -> None:
 
 
 def test_the_caller_may_name_what_belongs_together() -> None:
-    one = key_of(question("a", prompt_cache_key="case-17"))
-    other = key_of(question("b", prompt_cache_key="case-17"))
-    assert one == other != key_of(question("a"))
+    one = home_of(question("a", prompt_cache_key="case-17"))
+    other = home_of(question("b", prompt_cache_key="case-17"))
+    assert one == other != home_of(question("a"))
 
 
 def test_completions_have_a_place_by_their_beginning_and_token_ids_have_none() -> None:
     long = "x" * 5000
-    assert key_of({"prompt": long + "a"}) == key_of({"prompt": long + "b"}) is not None
-    assert key_of({"prompt": [1, 2, 3]}) is None
-    assert key_of({"input": "text"}) is None
+    assert home_of({"prompt": long + "a"}) == home_of({"prompt": long + "b"}) is not None
+    assert home_of({"prompt": [1, 2, 3]}) is None
+    assert home_of({"input": "text"}) is None
 
 
 def test_pictures_count_and_what_cannot_be_written_does_no_harm() -> None:
@@ -210,8 +210,8 @@ def test_pictures_count_and_what_cannot_be_written_does_no_harm() -> None:
         nested = [nested]
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:a"}}]
     other = [parts[0], {"type": "image_url", "image_url": {"url": "data:b"}}]
-    assert key_of({"messages": [{"role": "user", "content": parts}]}) != key_of(
+    assert home_of({"messages": [{"role": "user", "content": parts}]}) != home_of(
         {"messages": [{"role": "user", "content": other}]}
     )
-    assert key_of({"messages": [{"role": "user", "content": nested}]}) is not None
-    assert key_of({"messages": [{"role": "user", "content": "\ud800"}]}) is not None
+    assert home_of({"messages": [{"role": "user", "content": nested}]}) is not None
+    assert home_of({"messages": [{"role": "user", "content": "\ud800"}]}) is not None

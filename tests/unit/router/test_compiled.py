@@ -1,0 +1,41 @@
+"""What was compiled is kept, for this state of the sources only."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from router import compiled
+
+
+def test_each_state_of_the_sources_has_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "CACHE_DIR", tmp_path)
+    kept = compiled.config.CACHE_DIR
+    try:
+        place = compiled.keep_compiled()
+        assert place.parent == tmp_path
+        assert compiled.keep_compiled() == place
+        (tmp_path / "sources").mkdir()
+        for source in Path(compiled.__file__).parent.glob("*.py"):
+            (tmp_path / "sources" / source.name).write_bytes(source.read_bytes() + b"\n# changed")
+        monkeypatch.setattr(compiled, "__file__", str(tmp_path / "sources" / "compiled.py"))
+        assert compiled.keep_compiled() != place
+    finally:
+        compiled.config.CACHE_DIR = kept
+
+
+def test_without_a_place_to_write_it_is_compiled_for_this_start_only(tmp_path: Path) -> None:
+    blocked = tmp_path / "home"
+    blocked.write_text("not a folder")
+    script = "from router.affinity import place_of; import numpy as np; print(place_of(np.zeros(1, np.uint32)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"HOME": str(blocked), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout) > 0
