@@ -69,8 +69,9 @@ docs: $(VENV)/.installed-dev  ## Make docs/configuration.md from the settings
 ability: setup  ## Measure what each model of the running stack can do
 	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)
 
-bench-router: $(VENV)/.installed-loadtest  ## Measure a request's cost beside rival proxies (15 minutes; BENCH="--quick")
+bench-router: $(VENV)/.installed-loadtest  ## Measure a request's cost beside rival proxies (35 minutes; BENCH="--quick" SCALE="--quick")
 	$(BIN)/python -m loadtests.router_bench $(BENCH)
+	$(BIN)/python -m loadtests.router_bench.scale_main $(SCALE)
 
 # ---- environments ---------------------------------------------------------------------------------------------------
 
@@ -83,6 +84,8 @@ $(BIN)/python:
 # The project itself, with nothing resolved or built apart: setuptools comes out of the lock.
 define install_project
 	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e .
+	@echo "Compiling the router's judgement (some seconds, once for each version)"
+	@$(BIN)/python -c "import router.chat_scan"
 	@touch $@
 endef
 

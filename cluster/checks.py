@@ -23,11 +23,12 @@ def doctor(settings: Settings, present: frozenset[str]) -> tuple[Finding, ...]:
     address = port_check.read_address(settings.router.host, settings.router.port, own_pids)
     distributions = packages_check.read_distributions()
     build = packages_check.build_of(distributions)
-    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Ray and the router raise their soft limit up to the hard one.
+    _, open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         machine_checks.python_version(machine),
         machine_checks.text_encoding(sys.stdout.encoding, locale.getencoding()),
-        machine_checks.open_files(open_files),
+        machine_checks.open_files(open_files, settings.router.max_in_flight),
         machine_checks.cores(machine, settings, build),
         machine_checks.memory(machine, settings, is_running),
         machine_checks.disk(settings, present, free_disk_bytes(settings.site.models_dir)),

@@ -10,7 +10,8 @@ PYTHON = (3, 11)
 # For Ray's own processes, Serve's controller and a router replica together.
 HOUSE_BYTES = 1_500_000_000
 # Each streamed answer takes two, one to the client and one to the engine; Ray wants some for itself.
-OPEN_FILES = 4096
+# What a process has open besides connections of requests.
+OTHER_FILES = 512
 # vLLM's gpu build brings CUDA 13, whose oldest driver this is.
 OLDEST_DRIVER = 580
 
@@ -33,12 +34,14 @@ def text_encoding(stdout: str, locale: str) -> Finding:
     return Finding("text", "warn", f"{odd[0]} instead of UTF-8: Chinese will not print", "export LANG=C.UTF-8")
 
 
-def open_files(limit: int) -> Finding:
-    """The soft limit of open files and connections of one process."""
-    if limit >= OPEN_FILES:
-        return Finding("open files", "ok", f"{limit} allowed")
-    fact = f"only {limit} allowed; many answers at once need more"
-    return Finding("open files", "warn", fact, f"ulimit -n {OPEN_FILES}")
+def open_files(limit: int, max_in_flight: int) -> Finding:
+    """The hard limit of open files and connections of one process; -1 is none."""
+    # An answer takes a connection to each side.
+    needed = 2 * max_in_flight + OTHER_FILES
+    if limit < 0 or limit >= needed:
+        return Finding("open files", "ok", "as many as wanted" if limit < 0 else f"{limit} allowed")
+    fact = f"only {limit} allowed; {max_in_flight} answers at once (router.max_in_flight) need {needed}"
+    return Finding("open files", "warn", fact, f"ulimit -Hn {needed}, or LimitNOFILE={needed} for a service")
 
 
 def cores(machine: Machine, settings: Settings, build: Build | None) -> Finding:

@@ -163,6 +163,14 @@ class RayRuntime:
         bad = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
         return {name: part.message for name, part in serve.status().applications.items() if part.status in bad}
 
+    def is_running(self, name: str) -> bool:
+        """Whether all replicas of a part are there."""
+        from ray import serve
+        from ray.serve.schema import ApplicationStatus
+
+        part = serve.status().applications.get(name)
+        return part is not None and bool(part.status == ApplicationStatus.RUNNING)
+
     def stop_part(self, name: str) -> None:
         """Drain and stop one part; returns when it is gone."""
         from ray import serve

@@ -27,6 +27,8 @@ from fenzhen.updates import Updates
 
 # Long enough to be idle, short enough that the state file is never older than this.
 _READ_TIMEOUT_S = 2.0
+# Once only the router is waited for, nothing in the table tells that it has come.
+_ROUTER_LOOK_S = 0.3
 
 _log = logging.getLogger("fenzhen.supervisor")
 
@@ -108,9 +110,10 @@ class Supervisor:
         # Serve says only that a replica failed; why, its engine has said before.
         troubles: dict[str, str] = {}
         awaited = Awaited(self._plan.settings, time.monotonic())
+        timeout_s = _READ_TIMEOUT_S
         while True:
             try:
-                self._table = await directory.read(self._table.version, _READ_TIMEOUT_S)
+                self._table = await directory.read(self._table.version, timeout_s)
             except Unavailable as error:
                 _log.warning("%s", error)
                 await asyncio.sleep(_READ_TIMEOUT_S)
@@ -123,8 +126,13 @@ class Supervisor:
                     raise Unavailable(f"{name} could not be started: {troubles.get(name, message)}")
             if self._phase == "engines":
                 awaited.check_time(self._table, time.monotonic())
-            phase: Phase = "ready" if self._phase == "ready" or awaited.is_enough(self._table) else "engines"
-            self._say(phase, awaited.message(self._table))
+            if self._phase == "ready" or awaited.is_enough(self._table):
+                # Where several router replicas are wanted, all of them listen before anybody is told.
+                is_ready = self._phase == "ready" or await asyncio.to_thread(self._runtime.is_running, ROUTER)
+                timeout_s = _READ_TIMEOUT_S if is_ready else _ROUTER_LOOK_S
+                self._say("ready" if is_ready else "engines", awaited.message(self._table))
+            else:
+                self._say("engines", awaited.message(self._table))
 
     def _stop(self, *, keep_message: bool) -> None:
         """The router first, so that it answers what is in flight while the engines still can."""

@@ -127,11 +127,9 @@ def _start_of_tail(text, start, end, folds, trie):  # type: ignore[no-untyped-de
         if last_open - place > LONGEST_THANKS:
             break
         point = text[place]
-        if _is_mark(point):
+        # This one stands before thanks only: behind the last ones it has been excluded above.
+        if _is_mark(point) or point == 0x3001:
             is_open = (open_ends >> (end - place - 1)) & 1 == 1
-        elif point == 0x3001:
-            # It may stand before thanks but not behind them.
-            is_open = is_begun
         else:
             is_begun = False
             node, at = TAIL_ROOT, place

@@ -37,13 +37,15 @@ class RequestReader:
     """The reading half of one client connection."""
 
     __slots__ = (
-        "_body", "_clock", "_head_bytes", "_headers", "_host", "_is_in_head", "_limits", "_parser", "_taker", "_target",
+        "_body", "_clock", "_head_bytes", "_headers", "_host", "_is_http_1_0", "_is_in_head", "_limits",
+        "_max_header_bytes", "_parser", "_taker", "_target",
         "_unended_bytes", "receiving_since_s", "refusal",
     )  # fmt: skip
 
     def __init__(self, taker: Taker, limits: Limits, clock: asyncio.AbstractEventLoop) -> None:
         self._taker = taker
         self._limits = limits
+        self._max_header_bytes = limits.max_header_bytes
         self._clock = clock
         self._parser = httptools.HttpRequestParser(self)
         self.refusal: tuple[int, str] | None = None
@@ -84,7 +86,7 @@ class RequestReader:
             # The parser keeps a header or a trailer until its end, skips what extends a chunk, and tells nobody how
             # long they have grown.
             self._unended_bytes += len(data)
-            if self._unended_bytes > self._limits.max_header_bytes and self.refusal is None:
+            if self._unended_bytes > self._max_header_bytes and self.refusal is None:
                 self.refusal = (431, self._head_too_large())
 
     # ---- from the parser -------------------------------------------------------------------------------------------
@@ -97,7 +99,10 @@ class RequestReader:
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + _HEADER_OVERHEAD_BYTES)
+        # Not by `_count_head`: a call for each header would be felt.
+        self._head_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
+        if self._head_bytes > self._max_header_bytes:
+            self._stop(431, self._head_too_large())
         if not self._is_in_head:
             # A trailer. Merged into the headers it could put on a name that those in front of us have checked.
             return
@@ -120,6 +125,7 @@ class RequestReader:
             return
         headers = self._headers
         version = self._parser.get_http_version()
+        self._is_http_1_0 = version == "1.0"
         if version not in ("1.0", "1.1"):
             self._stop(505, f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
         host = headers.get(b"host")
@@ -158,7 +164,7 @@ class RequestReader:
             headers=self._headers,
             body=bytes(self._body),
             keep_alive=self._parser.should_keep_alive(),
-            is_http_1_0=self._parser.get_http_version() == "1.0",
+            is_http_1_0=self._is_http_1_0,
         )
         self._forget_message()
         self.receiving_since_s = None
@@ -172,6 +178,7 @@ class RequestReader:
         self._head_bytes = 0
         self._unended_bytes = 0
         self._is_in_head = True
+        self._is_http_1_0 = False
         self._body = b""
 
     def _check_host(self, host: bytes | None, version: str) -> None:
@@ -224,7 +231,7 @@ class RequestReader:
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > self._limits.max_header_bytes:
+        if self._head_bytes > self._max_header_bytes:
             self._stop(431, self._head_too_large())
 
     def _head_too_large(self) -> str:

@@ -1,6 +1,7 @@
 """One replica's listener: accepts, watches the clock, drains. Lives on one event loop."""
 
 import asyncio
+import math
 import socket
 
 from cluster.directory import Table
@@ -16,6 +17,9 @@ from router.pools import Pools
 
 # Time-outs are configured in whole seconds: looking twice a second keeps them within half a second at no cost.
 SWEEP_S = 0.5
+# With thousands of connections a look at all of them would hold everybody up for milliseconds: a part at a time.
+_SWEEP_PARTS = 25
+_MIN_SWEPT = 100
 _BACKLOG = 2048
 # Connections end by themselves and nobody is told of the last one; a look this often costs nothing.
 _DRAIN_LOOK_S = 0.05
@@ -43,6 +47,8 @@ class RouterServer:
         self._connections: set[ClientConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.TimerHandle | None = None
+        self._unswept: list[ClientConnection] = []
+        self._swept_at_once = _MIN_SWEPT
         self.is_draining = False
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
@@ -121,8 +127,15 @@ class RouterServer:
 
     def _sweep(self) -> None:
         # First, so that a fault in one sweep does not end all time-outs for good.
-        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeping = self._loop.call_later(SWEEP_S / _SWEEP_PARTS if self._unswept else SWEEP_S, self._sweep)
         now_s = self._loop.time()
-        for connection in list(self._connections):
-            connection.sweep(now_s)
-        self._pools.sweep(now_s)
+        if not self._unswept:
+            self._pools.sweep(now_s)
+            self._unswept = list(self._connections)
+            self._swept_at_once = max(_MIN_SWEPT, math.ceil(len(self._unswept) / _SWEEP_PARTS))
+        part = self._unswept[-self._swept_at_once :]
+        del self._unswept[-self._swept_at_once :]
+        for connection in part:
+            # It may have closed since the round began.
+            if connection in self._connections:
+                connection.sweep(now_s)

@@ -39,8 +39,12 @@ def test_a_locale_that_cannot_print_chinese_is_remarked() -> None:
 
 
 def test_few_open_files_are_remarked() -> None:
-    assert checks.open_files(4096).verdict == "ok"
-    assert checks.open_files(1024).verdict == "warn"
+    assert checks.open_files(20_000, 4096).verdict == "ok"
+    assert checks.open_files(-1, 4096).verdict == "ok"
+    few = checks.open_files(4096, 4096)
+    assert few.verdict == "warn"
+    assert few.remedy is not None
+    assert "8704" in few.remedy
 
 
 @pytest.mark.parametrize(

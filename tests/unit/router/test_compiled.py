@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core import config
 
 from router import compiled
 
 
 def test_each_state_of_the_sources_has_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "CACHE_DIR", tmp_path)
-    kept = compiled.config.CACHE_DIR
+    kept = config.CACHE_DIR
     try:
         place = compiled.keep_compiled()
         assert place.parent == tmp_path
@@ -22,7 +23,7 @@ def test_each_state_of_the_sources_has_a_place_of_its_own(tmp_path: Path, monkey
         monkeypatch.setattr(compiled, "__file__", str(tmp_path / "sources" / "compiled.py"))
         assert compiled.keep_compiled() != place
     finally:
-        compiled.config.CACHE_DIR = kept
+        config.CACHE_DIR = kept
 
 
 def test_without_a_place_to_write_it_is_compiled_for_this_start_only(tmp_path: Path) -> None:
