@@ -206,7 +206,9 @@ class Router(Closed):
         gt=0,
         description="Larger requests get a 413. Text of the longest context is far smaller.",
     )
-    max_header_bytes: int = Field(default=32 * 1024, gt=0, description="Larger heads get a 431.")
+    max_header_bytes: int = Field(
+        default=32 * 1024, gt=0, description="Larger heads get a 431. Each header counts 32 bytes more than it has."
+    )
     client_timeout_s: float = Field(
         default=30, gt=0, description="A client that sends or reads slower than this holds a connection for nothing."
     )

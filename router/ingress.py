@@ -10,7 +10,7 @@ from router.answerer import Answerer
 from router.client_connection import ClientConnection
 from router.http_request import Call, Request, is_safe_token
 from router.metrics import CONTENT_TYPE
-from router.openai_error import JSON_LINE, error_body
+from router.openai_error import JSON_LINE, NO_STORE, error_body
 from router.openai_request import Route
 from router.policy import AUTO
 
@@ -64,6 +64,11 @@ class Ingress:
             else:
                 self._wrong_method(b"GET, HEAD", id_line, connection)
             return None
+        if path == b"*":
+            # OPTIONS of the server as a whole, a ping in HTTP's own words (RFC 9110, 9.3.7); the reader lets no other
+            # method come with it.
+            connection.answer(200, b"allow: GET, HEAD, POST, OPTIONS\r\n%b" % id_line, b"")
+            return None
         known = ", ".join(address.decode() for address in (*_POSTS, *_GETS))
         self._error(404, f"Nothing is at this address. There are: {known}.", id_line, connection)
         return None
@@ -81,7 +86,7 @@ class Ingress:
                 status, state = self._readiness()
                 connection.answer(status, JSON_LINE + id_line, orjson.dumps(state))
             case b"/metrics":
-                lines = b"content-type: %b\r\n%b" % (CONTENT_TYPE, id_line)
+                lines = b"content-type: %b\r\n%b%b" % (CONTENT_TYPE, NO_STORE, id_line)
                 connection.answer(200, lines, self._answerer.metrics.page())
             case b"/v1/models":
                 data = [self._model(name) for name in (AUTO, *self._names())]

@@ -6,7 +6,9 @@ import orjson
 
 from cluster.errors import BadRequest, FenzhenError, NotFound, TimedOut, TooLarge, Unavailable, UserError
 
-JSON_LINE: Final = b"content-type: application/json\r\n"
+# What we say ourselves changes with every engine that comes or goes, and without this a cache may keep even a 404.
+NO_STORE: Final = b"cache-control: no-store\r\n"
+JSON_LINE: Final = b"content-type: application/json\r\n" + NO_STORE
 
 
 def as_http(error: FenzhenError) -> tuple[int, bytes, bytes]:

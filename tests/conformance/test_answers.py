@@ -34,7 +34,8 @@ REQUESTS = {
     "a coding": b"POST / HTTP/1.1\r\n%btransfer-encoding: gzip, chunked\r\n\r\n" % _HOST,
     "an expectation": b"POST / HTTP/1.1\r\n%bexpect: wonders\r\ncontent-length: 1\r\n\r\n" % _HOST,
 }
-# It warns of every refusal as such, and that a cache might guess how long an answer without a date of expiry is good.
+# It warns of every refusal as such, and of an engine's answers, which we pass on without a date of expiry: no cache
+# keeps what answers a POST.
 _MEANT = {"STATUS_BAD_REQUEST", "FRESHNESS_HEURISTIC"}
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from tests.fakes.stack import LARGE, FakeStack, card, fake_stack
+from tests.integration.test_router_http import said_to
 
 EASY = "What is the capital of France?"
 HARD = "Prove step by step that the square root of 2 is irrational, and explain why each step follows."
@@ -302,3 +303,16 @@ async def test_requests_beyond_the_limit_are_turned_away_and_not_queued() -> Non
                 *(client.post("/v1/chat/completions", json=chat("hi", "small")) for _ in range(4))
             )
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+
+
+async def test_the_server_as_a_whole_tells_its_methods() -> None:
+    async with fake_stack() as stack:
+        answer = await said_to(stack, b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"allow: GET, HEAD, POST, OPTIONS\r\n" in answer
+
+
+async def test_nobody_on_the_way_may_keep_what_changes() -> None:
+    async with fake_stack() as stack, httpx.AsyncClient(base_url=stack.base_url) as client:
+        for path in ("/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/auto"):
+            assert (await client.get(path)).headers["cache-control"] == "no-store"
