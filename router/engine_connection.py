@@ -5,12 +5,20 @@ import logging
 from typing import Final, Protocol, cast
 
 import httptools
+import numpy as np
+
+from router import head_scan
+from router.head_scan import read_answer
 
 # Answer headers of ours or of one connection only; everything else an engine says is passed on.
 _NOT_PASSED_ON: Final = frozenset(
     b"connection keep-alive server date upgrade trailer te proxy-authenticate proxy-authorization x-request-id".split()
 )
 
+
+# Where the compiled reading puts what it has found; used within one call, and by one loop in a process.
+_FOUND: Final = np.zeros(head_scan.ANSWER_RESULTS, np.int64)
+_LINES: Final = np.empty(16384, np.uint8)
 
 _log = logging.getLogger(__name__)
 
@@ -122,20 +130,33 @@ class EngineConnection(asyncio.Protocol):
             # An engine that speaks unasked is not one to trust with the next request.
             self.abort()
             return
-        self.has_spoken = True
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if not self._is_complete:
-                self._lose("sent something that is not HTTP")
-                return
-            # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
-            self._can_go_on = False
+        is_first, self.has_spoken = not self.has_spoken, True
+        if not (is_first and self._is_ordinary(data)):
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                if not self._is_complete:
+                    self._lose("sent something that is not HTTP")
+                    return
+                # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
+                self._can_go_on = False
         listener = self._listener
         try:
             self._tell(listener)
         except Exception:
             self._fail(listener)
+
+    def _is_ordinary(self, data: bytes) -> bool:
+        """Read a whole answer in one step if `data` is one."""
+        if not read_answer(np.frombuffer(data, np.uint8), _LINES, _FOUND):
+            return False
+        self._new_status, size, self._length, body_start = _FOUND.tolist()
+        self._head = _LINES[:size].tobytes()
+        if self._length:
+            self._parts.append(data[body_start:])
+        self._is_complete = self._can_go_on = True
+        self._ends_with_connection = False
+        return True
 
     def _tell(self, listener: Listener) -> None:
         """Pass on what has been read. The listener may abort this connection at any step."""

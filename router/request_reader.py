@@ -10,7 +10,10 @@ import re
 from typing import Final, Protocol
 
 import httptools
+import numpy as np
 
+from router import head_scan
+from router.head_scan import read_request
 from router.http_request import Limits, Request
 
 _ONLY_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type"))
@@ -19,6 +22,9 @@ _HOST: Final = re.compile(rb"(?:[\w.~%!$&'()*+;=-]+|\[[\da-fA-F:.]+\])(?::\d{0,5
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 # Added to each header's size, as HTTP/2 counts them: thousands of tiny ones cost more than their bytes.
 _HEADER_OVERHEAD_BYTES: Final = 32
+
+# Where the compiled reading tells what it has found; used within one call, and by one loop in a process.
+_FOUND: Final = np.zeros(head_scan.REQUEST_RESULTS, np.int64)
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +43,8 @@ class RequestReader:
     """The reading half of one client connection."""
 
     __slots__ = (
-        "_body", "_clock", "_head_bytes", "_headers", "_host", "_is_http_1_0", "_is_in_head", "_limits",
-        "_max_header_bytes", "_parser", "_taker", "_target",
-        "_unended_bytes", "receiving_since_s", "refusal",
+        "_body", "_clock", "_head_bytes", "_headers", "_host", "_is_between", "_is_http_1_0", "_is_in_head", "_limits",
+        "_max_header_bytes", "_parser", "_taker", "_target", "_unended_bytes", "receiving_since_s", "refusal",
     )  # fmt: skip
 
     def __init__(self, taker: Taker, limits: Limits, clock: asyncio.AbstractEventLoop) -> None:
@@ -55,11 +60,12 @@ class RequestReader:
         self._body: bytes | bytearray = b""
         # The last one that was found good; none is like this one.
         self._host = b"\n"
+        self._is_between = True
         self._forget_message()
 
     def feed(self, data: bytes) -> None:
         """Read on."""
-        if self.refusal is not None:
+        if self.refusal is not None or (self._is_between and self._take_ordinary(data)):
             return
         headers, body_bytes = self._headers, len(self._body)
         rest: bytes | memoryview = data
@@ -86,12 +92,14 @@ class RequestReader:
             # The parser keeps a header or a trailer until its end, skips what extends a chunk, and tells nobody how
             # long they have grown.
             self._unended_bytes += len(data)
+            self._is_between = False
             if self._unended_bytes > self._max_header_bytes and self.refusal is None:
                 self.refusal = (431, self._head_too_large())
 
     # ---- from the parser -------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self._is_between = False
         self.receiving_since_s = self._clock.time()
 
     def on_url(self, url: bytes) -> None:
@@ -172,6 +180,30 @@ class RequestReader:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _take_ordinary(self, data: bytes) -> bool:
+        """Take a whole request in one step if `data` is one, and names the host that was found good before."""
+        limits = self._limits
+        if not read_request(np.frombuffer(data, np.uint8), self._max_header_bytes, limits.max_body_bytes, _FOUND):
+            return False
+        (
+            target_end, body_start, host, host_end, _, _, id_start, id_end, parent, parent_end, state, state_end,
+            deadline, deadline_end, _, _,
+        ) = _FOUND.tolist()  # fmt: skip
+        if data[host:host_end] != self._host:
+            return False
+        headers: dict[bytes, bytes] = {}
+        if id_start:
+            headers[b"x-request-id"] = data[id_start:id_end]
+        if parent:
+            headers[b"traceparent"] = data[parent:parent_end]
+        if state:
+            headers[b"tracestate"] = data[state:state_end]
+        if deadline:
+            headers[b"x-fenzhen-deadline-s"] = data[deadline:deadline_end]
+        target = data[head_scan.TARGET_START : target_end]
+        self._taker.take(Request(b"POST", target, headers, data[body_start:], True, False))
+        return True
+
     def _forget_message(self) -> None:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
@@ -179,6 +211,7 @@ class RequestReader:
         self._unended_bytes = 0
         self._is_in_head = True
         self._is_http_1_0 = False
+        self._is_between = True
         self._body = b""
 
     def _check_host(self, host: bytes | None, version: str) -> None:
