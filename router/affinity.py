@@ -7,7 +7,7 @@ its share by more than a given factor.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
@@ -36,18 +36,15 @@ class Ring(Generic[Member]):
              for number in range(_PLACES)),
         )  # fmt: skip
         self._points = [point for point, _ in places]
-        self._members = [members[place][1] for _, place in places]
+        in_order = [members[place][1] for _, place in places]
+        self._steps = min(_MAX_STEPS, len(in_order))
+        # With the beginning once more behind the end, so that no step has to turn round.
+        self._round = in_order + in_order[: self._steps]
 
-    def first(self, key: int, is_fit: Callable[[Member], bool]) -> Member | None:
-        """The first fit member at or after `key`; None if none is near."""
-        members = self._members
-        size = len(members)
+    def from_place(self, key: int) -> list[Member]:
+        """The member at or after `key` and its neighbours behind it, nearest first; one may come several times."""
         start = bisect_right(self._points, key)
-        for step in range(min(_MAX_STEPS, size)):
-            member = members[(start + step) % size]
-            if is_fit(member):
-                return member
-        return None
+        return self._round[start : start + self._steps]
 
 
 @njit(types.int64(types.Array(types.uint32, 1, "C", readonly=True)), cache=True)

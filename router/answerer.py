@@ -34,9 +34,7 @@ class Answerer:
         settings: RouterSettings,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.cards = cards
         self.roster = Roster([Candidate.of(card) for card in cards])
-        self.chat_cards = tuple(card for card in cards if card.task == "chat")
         self.pools = pools
         self.metrics = metrics
         self.settings = settings

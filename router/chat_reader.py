@@ -31,8 +31,7 @@ class ChatReader:
         """The request and, for `auto`, its need; None for a body that is not ordinary, which may be a wrong one."""
         points = self._points if len(raw) <= _KEPT_POINTS else np.empty(len(raw), np.uint32)
         if not read_and_judge(
-            np.frombuffer(raw, np.uint8), points, self._folded, self._results, self._small, self._large, LOG_ODDS,
-            BIAS, WORTH_TELLING,
+            raw, points, self._folded, self._results, self._small, self._large, LOG_ODDS, BIAS, WORTH_TELLING
         ):  # fmt: skip
             return None
         (

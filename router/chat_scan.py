@@ -22,7 +22,7 @@ from router.body_scan import (
     TURNS,
     read,
 )
-from router.compiled import njit, types
+from router.compiled import BYTES, njit, types
 from router.fold import fold
 from router.languages import SCRIPT_OF
 from router.scan import scan, weigh
@@ -54,7 +54,6 @@ _L0, _L1, _L2 = _L
 _FEATURE_COUNT: Final = len(FEATURES)
 _RANK_END: Final = _S8 + _FEATURE_COUNT
 
-_RAW = types.Array(types.uint8, 1, "C", readonly=True)
 _POINTS = types.uint32[::1]
 
 
@@ -65,7 +64,7 @@ def tables(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(
     types.boolean(
-        _RAW, _POINTS, _POINTS, types.int64[::1], types.uint16[::1], _POINTS, types.float64[::1], types.float64,
+        BYTES, _POINTS, _POINTS, types.int64[::1], types.uint16[::1], _POINTS, types.float64[::1], types.float64,
         types.float64,
     ),
     cache=True,

@@ -33,4 +33,6 @@ def keep_compiled() -> Path:
 
 
 keep_compiled()
-__all__ = ["keep_compiled", "njit", "types"]
+BYTES = types.Bytes(types.uint8, 1, "C")
+"""The type of an argument that is `bytes`: to be given as it is, which costs half of what an array around it does."""
+__all__ = ["BYTES", "keep_compiled", "njit", "types"]

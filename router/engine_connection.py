@@ -8,13 +8,7 @@ import httptools
 import numpy as np
 
 from router import head_scan
-from router.head_scan import read_answer
-
-# Answer headers of ours or of one connection only; everything else an engine says is passed on.
-_NOT_PASSED_ON: Final = frozenset(
-    b"connection keep-alive server date upgrade trailer te proxy-authenticate proxy-authorization x-request-id".split()
-)
-
+from router.head_scan import NOT_PASSED_ON, read_answer
 
 # Where the compiled reading puts what it has found; used within one call, and by one loop in a process.
 _FOUND: Final = np.zeros(head_scan.ANSWER_RESULTS, np.int64)
@@ -24,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
-    """Who hears an engine's answer. Exactly one of `engine_done`, `engine_lost` and `at_fault` ends it."""
+    """Who hears an engine's answer. `engine_answer`, `engine_done`, `engine_lost` or `at_fault` ends it, exactly once."""
+
+    def engine_answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer has arrived at once; `headers` are complete lines, fit to be passed on."""
 
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
         """The head has arrived; `headers` are complete lines, fit to be passed on."""
@@ -130,33 +127,43 @@ class EngineConnection(asyncio.Protocol):
             # An engine that speaks unasked is not one to trust with the next request.
             self.abort()
             return
-        is_first, self.has_spoken = not self.has_spoken, True
-        if not (is_first and self._is_ordinary(data)):
-            try:
-                self._parser.feed_data(data)
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-                if not self._is_complete:
-                    self._lose("sent something that is not HTTP")
-                    return
-                # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
-                self._can_go_on = False
+        if not self.has_spoken:
+            self.has_spoken = True
+            if read_answer(data, _LINES, _FOUND):
+                self._tell_whole(data)
+                return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._is_complete:
+                self._lose("sent something that is not HTTP")
+                return
+            # It went on after its answer: that is whole, but nothing of this connection is to be trusted any more.
+            self._can_go_on = False
         listener = self._listener
         try:
             self._tell(listener)
         except Exception:
             self._fail(listener)
 
-    def _is_ordinary(self, data: bytes) -> bool:
-        """Read a whole answer in one step if `data` is one."""
-        if not read_answer(np.frombuffer(data, np.uint8), _LINES, _FOUND):
-            return False
-        self._new_status, size, self._length, body_start = _FOUND.tolist()
-        self._head = _LINES[:size].tobytes()
-        if self._length:
-            self._parts.append(data[body_start:])
-        self._is_complete = self._can_go_on = True
-        self._ends_with_connection = False
-        return True
+    def eof_received(self) -> None:
+        """The engine closes: an idle connection must not be taken any more; `connection_lost` follows."""
+        self.is_idle = False
+
+    def _tell_whole(self, data: bytes) -> None:
+        """Pass on an answer that has been read in one step."""
+        status, size, _, body_start = _FOUND.tolist()
+        listener, self._listener = self._listener, None
+        assert listener is not None
+        self.is_fresh = False
+        self.is_idle = not self._is_sending
+        try:
+            listener.engine_answer(status, _LINES[:size].tobytes(), data[body_start:])
+        except Exception:
+            self._fail(listener)
+            return
+        if not self.is_idle and self._listener is None:
+            self.abort()
 
     def _tell(self, listener: Listener) -> None:
         """Pass on what has been read. The listener may abort this connection at any step."""
@@ -199,7 +206,7 @@ class EngineConnection(asyncio.Protocol):
             self._is_framed = True
         elif lower == b"transfer-encoding":
             self._is_framed = value.lower().endswith(b"chunked")
-        elif lower not in _NOT_PASSED_ON:
+        elif lower not in NOT_PASSED_ON:
             self._headers.append(b"%b: %b\r\n" % (lower, value))
 
     def on_headers_complete(self) -> None:

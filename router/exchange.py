@@ -92,6 +92,16 @@ class Exchange:
 
     # ---- from the engine -------------------------------------------------------------------------------------------
 
+    def engine_answer(self, status: int, headers: bytes, body: bytes) -> None:
+        if status in _ENGINE_FAILED:
+            self.engine_head(status, headers, len(body))
+            return
+        now_s = self._first_byte_s = self._answerer.loop.time()
+        self._count_choice()
+        self._engine_is_well(now_s)
+        self._close(status)
+        self._client.answer(status, headers + self.said(), body)
+
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
         if status in _ENGINE_FAILED:
             assert self._connection is not None
@@ -115,19 +125,10 @@ class Exchange:
 
     def engine_done(self) -> None:
         now_s = self._answerer.loop.time()
-        slot, connection = self._slot, self._connection
-        assert slot is not None
-        assert connection is not None
-        slot.succeeded()
-        if self._is_paused:
-            connection.resume()
-        slot.give_back(connection, now_s)
         if self._first_byte_s is None:
             self._begin()
             self._first_byte_s = now_s
-        tally = self._answerer.metrics.of(self.model)
-        tally.duration.observe(now_s - self._started_s)
-        tally.first_byte.observe(self._first_byte_s - self._started_s)
+        self._engine_is_well(now_s)
         self._close(self._status)
         self._client.end()
 
@@ -278,15 +279,32 @@ class Exchange:
     def _begin(self) -> None:
         assert self._head is not None
         headers, content_length = self._head
-        tally = self._answerer.metrics.of(self.model)
         # There is no way back now, and thousands of slow streams must not hold their questions.
         self._api_request = None
         self._raw = self._body = b""
+        self._count_choice()
+        self._client.begin(self._status, headers + self.said(), content_length)
+
+    def _count_choice(self) -> None:
+        tally = self._answerer.metrics.of(self.model)
         if self._is_auto:
             tally.by_auto += 1
         else:
             tally.by_caller += 1
-        self._client.begin(self._status, headers + self.said(), content_length)
+
+    def _engine_is_well(self, now_s: float) -> None:
+        """It has answered to the end: its connection may carry the next request."""
+        slot, connection, begun_s = self._slot, self._connection, self._first_byte_s
+        assert slot is not None
+        assert connection is not None
+        assert begun_s is not None
+        slot.succeeded()
+        if self._is_paused:
+            connection.resume()
+        slot.give_back(connection, now_s)
+        tally = self._answerer.metrics.of(self.model)
+        tally.duration.observe(now_s - self._started_s)
+        tally.first_byte.observe(begun_s - self._started_s)
 
     def said(self) -> bytes:
         """The header lines that say which model answers and why."""

@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from router.compiled import njit, types
+from router.compiled import BYTES, njit, types
+from router.word_table import word_index, word_table
 
 # Places in the row of results, for a request; a header that is not there has 0 as its start.
 (
@@ -19,7 +20,7 @@ from router.compiled import njit, types
 TARGET_START: Final = 5
 # And for an answer.
 STATUS, LINES_SIZE, LENGTH, ANSWER_BODY_START, ANSWER_RESULTS = range(5)
-# What a header takes beside its bytes, as in `request_reader`.
+# Added to each header's size, as HTTP/2 counts them: thousands of tiny ones cost more than their bytes.
 OVERHEAD_BYTES: Final = 32
 
 # In the order of the results above; then those with which a request is not ordinary.
@@ -35,17 +36,9 @@ _ODD: Final = (
 # An answer's headers that are not passed on; with some of them it is not ordinary.
 _DROPPED: Final = ("server", "date", "x-request-id", "keep-alive", "proxy-authenticate", "proxy-authorization")
 _ANSWER_ODD: Final = ("connection", "transfer-encoding", "upgrade", "te", "trailer")
-_LONGEST: Final = 24
+NOT_PASSED_ON: Final = frozenset(name.encode("ascii") for name in (*_DROPPED, *_ANSWER_ODD))
+"""Answer headers of ours or of one connection only; everything else an engine says is passed on."""
 _MAX_LENGTH_DIGITS: Final = 9
-
-
-def _table(*words: str) -> np.ndarray:
-    """Words as rows of bytes, each begun by its length."""
-    table = np.zeros((len(words), _LONGEST + 1), np.uint8)
-    for row, word in zip(table, words, strict=True):
-        row[0] = len(word)
-        row[1 : len(word) + 1] = np.frombuffer(word.encode("ascii"), np.uint8)
-    return table
 
 
 def _token_table() -> np.ndarray:
@@ -56,10 +49,10 @@ def _token_table() -> np.ndarray:
     return table
 
 
-_NAMES = _table(*_WANTED, *_ONCE, *_ODD)
+_NAMES = word_table(*_WANTED, *_ONCE, *_ODD)
 _WANTED_COUNT: Final = len(_WANTED)
 _ONCE_COUNT: Final = len(_WANTED) + len(_ONCE)
-_ANSWER_NAMES = _table("content-length", *_DROPPED, *_ANSWER_ODD)
+_ANSWER_NAMES = word_table("content-length", *_DROPPED, *_ANSWER_ODD)
 _DROPPED_COUNT: Final = 1 + len(_DROPPED)
 _TOKENS = _token_table()
 # Letters of the addresses that there are, and of what a client may hang on them.
@@ -71,7 +64,6 @@ _VERSION = np.frombuffer(b" HTTP/1.1\r\n", np.uint8).copy()
 _ANSWER_VERSION = np.frombuffer(b"HTTP/1.1 ", np.uint8).copy()
 _KEEP_ALIVE = np.frombuffer(b"keep-alive", np.uint8).copy()
 
-_RAW = types.Array(types.uint8, 1, "C", readonly=True)
 _OUT = types.int64[::1]
 
 
@@ -86,7 +78,7 @@ def _begins(raw, at, word):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(types.int64(_RAW, types.int64), cache=True)
+@njit(types.int64(BYTES, types.int64), cache=True)
 def _name_end(raw, at):  # type: ignore[no-untyped-def]
     """The colon behind the header's name that begins at `at`, or -1."""
     start = at
@@ -95,7 +87,7 @@ def _name_end(raw, at):  # type: ignore[no-untyped-def]
     return at if start < at < len(raw) and raw[at] == 58 else -1
 
 
-@njit(types.int64(_RAW, types.int64), cache=True)
+@njit(types.int64(BYTES, types.int64), cache=True)
 def _line_end(raw, at):  # type: ignore[no-untyped-def]
     """The end of a line of printable ASCII, its CR; -1 if it is another or has none."""
     while at < len(raw):
@@ -107,24 +99,19 @@ def _line_end(raw, at):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True)
-def _index(raw, start, end, table):  # type: ignore[no-untyped-def]
-    """Which word of a table the name `raw[start:end]` is, whatever its case, or -1."""
-    size = end - start
-    for row in range(table.shape[0]):
-        if table[row, 0] != size:
-            continue
-        is_same = True
-        for place in range(size):
-            if table[row, place + 1] != _TOKENS[raw[start + place]]:
-                is_same = False
-                break
-        if is_same:
-            return row
-    return -1
+@njit(types.UniTuple(types.int64, 3)(BYTES, types.int64), cache=True)
+def _header(raw, at):  # type: ignore[no-untyped-def]
+    """The colon, the value's beginning and the line's end of the header that begins at `at`; -1 if it is not plain."""
+    colon = _name_end(raw, at)
+    if colon < 0:
+        return -1, at, -1
+    at = colon + 1
+    while at < len(raw) and raw[at] == 32:
+        at += 1
+    return colon, at, _line_end(raw, at)
 
 
-@njit(types.int64(_RAW, types.int64, types.int64), cache=True)
+@njit(types.int64(BYTES, types.int64, types.int64), cache=True)
 def _length(raw, start, end):  # type: ignore[no-untyped-def]
     """The number in `raw[start:end]`, or -1 if it is none or a very long one."""
     if end <= start or end - start > _MAX_LENGTH_DIGITS:
@@ -137,7 +124,7 @@ def _length(raw, start, end):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(types.boolean(_RAW, types.int64, types.int64, _OUT), cache=True)
+@njit(types.boolean(BYTES, types.int64, types.int64, _OUT), cache=True)
 def read_request(raw, max_head_bytes, max_body_bytes, out):  # type: ignore[no-untyped-def]
     """Whether `raw` is exactly one ordinary POST. If so `out` says where its parts stand; its target begins at 5."""
     out[:] = 0
@@ -158,13 +145,7 @@ def read_request(raw, max_head_bytes, max_body_bytes, out):  # type: ignore[no-u
         if raw[at] == 13:
             break
         start = at
-        colon = _name_end(raw, at)
-        if colon < 0:
-            return False
-        at = colon + 1
-        while at < len(raw) and raw[at] == 32:
-            at += 1
-        end = _line_end(raw, at)
+        colon, at, end = _header(raw, at)
         if end < 0:
             return False
         counted += (colon - start) + (end - at) + OVERHEAD_BYTES
@@ -173,7 +154,7 @@ def read_request(raw, max_head_bytes, max_body_bytes, out):  # type: ignore[no-u
         value_end = end
         while value_end > at and raw[value_end - 1] == 32:
             value_end -= 1
-        name = _index(raw, start, colon, _NAMES)
+        name = word_index(raw, start, colon, _NAMES, _TOKENS)
         if name >= 0:
             if name >= _ONCE_COUNT or seen & (1 << name) or value_end == at:
                 return False
@@ -199,7 +180,7 @@ def read_request(raw, max_head_bytes, max_body_bytes, out):  # type: ignore[no-u
     return 0 <= length <= max_body_bytes and len(raw) - (at + 2) == length
 
 
-@njit(types.boolean(_RAW, types.uint8[::1], _OUT), cache=True)
+@njit(types.boolean(BYTES, types.uint8[::1], _OUT), cache=True)
 def read_answer(raw, lines, out):  # type: ignore[no-untyped-def]
     """Whether `raw` is exactly one ordinary answer. If so `lines` gets the header lines that are passed on."""
     out[:] = 0
@@ -219,16 +200,10 @@ def read_answer(raw, lines, out):  # type: ignore[no-untyped-def]
         if raw[at] == 13:
             break
         start = at
-        colon = _name_end(raw, at)
-        if colon < 0:
-            return False
-        at = colon + 1
-        while at < len(raw) and raw[at] == 32:
-            at += 1
-        end = _line_end(raw, at)
+        colon, at, end = _header(raw, at)
         if end < 0:
             return False
-        name = _index(raw, start, colon, _ANSWER_NAMES)
+        name = word_index(raw, start, colon, _ANSWER_NAMES, _TOKENS)
         if name == 0:
             if length >= 0:
                 return False

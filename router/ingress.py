@@ -104,7 +104,7 @@ class Ingress:
                     connection.answer(404, JSON_LINE + id_line, body)
 
     def _names(self) -> list[str]:
-        return [card.name for card in self._answerer.cards]
+        return [one.name for one in self._answerer.roster.candidates]
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._started_s, "owned_by": "fenzhen"}
@@ -113,7 +113,7 @@ class Ingress:
         """Ready means: a chat request to `auto` can be answered, if not by every model."""
         pools, now_s = self._answerer.pools, self._answerer.loop.time()
         models = {name: pools.of(name).state for name in self._names()}
-        is_ready = any(pools.of(card.name).is_ready(now_s) for card in self._answerer.chat_cards)
+        is_ready = any(pools.of(one.name).is_ready(now_s) for one in self._answerer.roster.chat)
         status = "draining" if self._server.is_draining else "ready" if is_ready else "starting"
         return (200 if status == "ready" else 503), {"status": status, "models": models}
 

@@ -66,25 +66,21 @@ class Pool:
         """
         if key is not None and self._ring is not None:
             limit = _BUSIER_RATIO * (self.in_flight + 1) / len(self.slots) + _BUSIER_REQUESTS
-
-            def is_fit(slot: Slot) -> bool:
-                return (
-                    slot.is_ready
-                    and now_s >= slot.paused_until_s
+            # Nearly always the first will do.
+            for slot in self._ring.from_place(key):
+                if (
+                    now_s >= slot.usable_from_s
                     and slot.in_flight < limit
-                    and not slot.is_on_trial
+                    and not (slot.failures and slot.in_flight)
                     and slot not in tried
-                )
-
-            at_home = self._ring.first(key, is_fit)
-            if at_home is not None:
-                return at_home
+                ):
+                    return slot
         return self._least_loaded(now_s, tried)
 
     def is_ready(self, now_s: float, tried: Collection[Slot] = ()) -> bool:
         """Whether a request could go somewhere now."""
         for slot in self.slots:  # noqa: SIM110  Asked for every request; a generator costs twice as much.
-            if slot.is_ready and now_s >= slot.paused_until_s and slot not in tried:
+            if now_s >= slot.usable_from_s and slot not in tried:
                 return True
         return False
 
@@ -120,8 +116,7 @@ class Pool:
                 break
             slot = slots[(self._turn + looked_at * _STRIDE) % size] if size % _STRIDE else slots[looked_at]
             if (
-                slot.is_ready
-                and now_s >= slot.paused_until_s
+                now_s >= slot.usable_from_s
                 and slot not in tried
                 and (best is None or (slot.is_on_trial, slot.in_flight) < (best.is_on_trial, best.in_flight))
             ):

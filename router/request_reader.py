@@ -13,15 +13,13 @@ import httptools
 import numpy as np
 
 from router import head_scan
-from router.head_scan import read_request
+from router.head_scan import OVERHEAD_BYTES, read_request
 from router.http_request import Limits, Request
 
 _ONLY_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type"))
 # A name or an address and perhaps a port (RFC 3986), without the comma that two headers joined into one would leave.
 _HOST: Final = re.compile(rb"(?:[\w.~%!$&'()*+;=-]+|\[[\da-fA-F:.]+\])(?::\d{0,5})?", re.ASCII)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
-# Added to each header's size, as HTTP/2 counts them: thousands of tiny ones cost more than their bytes.
-_HEADER_OVERHEAD_BYTES: Final = 32
 
 # Where the compiled reading tells what it has found; used within one call, and by one loop in a process.
 _FOUND: Final = np.zeros(head_scan.REQUEST_RESULTS, np.int64)
@@ -108,7 +106,7 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Not by `_count_head`: a call for each header would be felt.
-        self._head_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
+        self._head_bytes += len(name) + len(value) + OVERHEAD_BYTES
         if self._head_bytes > self._max_header_bytes:
             self._stop(431, self._head_too_large())
         if not self._is_in_head:
@@ -183,7 +181,7 @@ class RequestReader:
     def _take_ordinary(self, data: bytes) -> bool:
         """Take a whole request in one step if `data` is one, and names the host that was found good before."""
         limits = self._limits
-        if not read_request(np.frombuffer(data, np.uint8), self._max_header_bytes, limits.max_body_bytes, _FOUND):
+        if not read_request(data, self._max_header_bytes, limits.max_body_bytes, _FOUND):
             return False
         (
             target_end, body_start, host, host_end, _, _, id_start, id_end, parent, parent_end, state, state_end,

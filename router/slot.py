@@ -5,6 +5,7 @@ trial, one request at a time as long as others can answer, until an answer has c
 """
 
 import asyncio
+from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ class Slot:
 
     __slots__ = (
         "_idle", "_is_closed", "address", "bad_answers", "endpoint", "failures", "host", "in_flight", "is_ready",
-        "paused_until_s", "port",
+        "paused_until_s", "port", "usable_from_s",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -44,6 +45,8 @@ class Slot:
         self.bad_answers = 0
         """Answers of an engine's own failure (500, 502, ...) since the last good one."""
         self.paused_until_s = 0.0
+        self.usable_from_s = 0.0 if self.is_ready else inf
+        """From when on a request may go there: report and breaker in one number, which every choice compares."""
         self._idle: list[EngineConnection] = []
         self._is_closed = False
 
@@ -54,12 +57,9 @@ class Slot:
             self.succeeded()
         self.endpoint = endpoint
         self.is_ready = endpoint.state == "ready"
+        self.usable_from_s = self.paused_until_s if self.is_ready else inf
 
     # ---- breaker ---------------------------------------------------------------------------------------------------
-
-    def is_usable(self, now_s: float) -> bool:
-        """Whether a request may go there now."""
-        return self.is_ready and now_s >= self.paused_until_s
 
     @property
     def is_on_trial(self) -> bool:
@@ -74,6 +74,8 @@ class Slot:
     def failed(self, now_s: float) -> None:
         """It broke: leave it alone for a while."""
         self.paused_until_s = now_s + min(FIRST_PAUSE_S * 2**self.failures, MAX_PAUSE_S)
+        if self.is_ready:
+            self.usable_from_s = self.paused_until_s
         self.failures = min(self.failures + 1, 10)
 
     def answered_badly(self, now_s: float, *, is_replaceable: bool) -> None:
@@ -88,7 +90,7 @@ class Slot:
         """Take the connection that was used last, if one is open and young enough."""
         while self._idle:
             connection = self._idle.pop()
-            if _is_reusable(connection, now_s):
+            if connection.is_idle and now_s - connection.idle_since_s < MAX_IDLE_S:
                 return connection
             connection.abort()
         return None
@@ -119,12 +121,8 @@ class Slot:
         """Close connections that have been idle too long."""
         kept = []
         for connection in self._idle:
-            if _is_reusable(connection, now_s):
+            if connection.is_idle and now_s - connection.idle_since_s < MAX_IDLE_S:
                 kept.append(connection)
             else:
                 connection.abort()
         self._idle = kept
-
-
-def _is_reusable(connection: EngineConnection, now_s: float) -> bool:
-    return connection.is_idle and connection.is_open and now_s - connection.idle_since_s < MAX_IDLE_S

@@ -38,7 +38,7 @@ class Taker:
 def is_taken(raw: bytes) -> bool:
     """Whether the quick way takes a request; if so, the parser must read the same."""
     found = np.zeros(head_scan.REQUEST_RESULTS, np.int64)
-    if not read_request(np.frombuffer(raw, np.uint8), 4096, 1000, found):
+    if not read_request(raw, 4096, 1000, found):
         return False
     if raw[found[head_scan.HOST_START] : found[head_scan.HOST_END]] != b"a:80":
         # Another host than the one that was found good before is for the parser, and for the checks behind it.
@@ -146,6 +146,9 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[Any] = []
 
+    def engine_answer(self, status: int, headers: bytes, body: bytes) -> None:
+        self.heard += [(status, headers, len(body)), *([body] if body else []), "done"]
+
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
         self.heard.append((status, headers, content_length))
 
@@ -175,7 +178,7 @@ class Wire:
 def is_heard_alike(raw: bytes) -> bool:
     """Whether the quick way takes an answer; if so, the parser must hear the same."""
     found = np.zeros(head_scan.ANSWER_RESULTS, np.int64)
-    if not read_answer(np.frombuffer(raw, np.uint8), np.empty(4096, np.uint8), found):
+    if not read_answer(raw, np.empty(4096, np.uint8), found):
         return False
     heard = []
     for is_quick in (True, False):

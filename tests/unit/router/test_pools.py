@@ -69,8 +69,7 @@ def test_only_a_ready_endpoint_is_picked() -> None:
 def test_a_broken_endpoint_is_left_alone_longer_each_time_up_to_a_limit() -> None:
     slot = pool_of(1).slots[0]
     slot.failed(100.0)
-    assert not slot.is_usable(100.0 + FIRST_PAUSE_S * 0.9)
-    assert slot.is_usable(100.0 + FIRST_PAUSE_S)
+    assert slot.usable_from_s == 100.0 + FIRST_PAUSE_S
     pauses = []
     for _ in range(10):
         slot.failed(0.0)
@@ -99,12 +98,12 @@ def test_answers_of_failure_pause_an_endpoint_but_never_the_last_one() -> None:
     pool = pool_of(2)
     first, second = pool.slots
     for _ in range(MAX_BAD_ANSWERS):
-        assert first.is_usable(0.0)
+        assert first.usable_from_s <= 0.0
         pool.answered_badly(first, 0.0)
-    assert not first.is_usable(0.0)
+    assert first.usable_from_s > 0.0
     for _ in range(3 * MAX_BAD_ANSWERS):
         pool.answered_badly(second, 0.0)
-    assert second.is_usable(0.0)
+    assert second.usable_from_s <= 0.0
 
 
 def test_good_answers_between_forgive_the_bad_ones() -> None:
@@ -113,7 +112,7 @@ def test_good_answers_between_forgive_the_bad_ones() -> None:
     for _ in range(5 * MAX_BAD_ANSWERS):
         pool.answered_badly(slot, 0.0)
         slot.succeeded()
-    assert slot.is_usable(0.0)
+    assert slot.usable_from_s <= 0.0
 
 
 def test_a_new_table_keeps_counts_and_a_restart_ends_the_pause() -> None:
@@ -124,9 +123,9 @@ def test_a_new_table_keeps_counts_and_a_restart_ends_the_pause() -> None:
     slot.failed(100.0)
     made.update(Table(2, (replace(ENDPOINT, detail="something else"),)))
     assert pool.slots[0] is slot
-    assert not slot.is_usable(100.0)
+    assert slot.usable_from_s > 100.0
     made.update(Table(3, (replace(ENDPOINT, restarts=1),)))
-    assert slot.is_usable(100.0)
+    assert slot.usable_from_s <= 100.0
     assert slot.in_flight == 3
     made.update(Table(4, (replace(ENDPOINT, base_url="http://127.0.0.1:9009"),)))
     assert pool.slots[0].port == 9009
