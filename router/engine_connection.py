@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
-    """Who hears an engine's answer. `engine_answer`, `engine_done`, `engine_lost` or `at_fault` ends it, exactly once."""
+    """Who hears an engine's answer. `engine_answer`, `engine_done`, `engine_lost` or `at_fault` ends it, just once."""
 
     def engine_answer(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer has arrived at once; `headers` are complete lines, fit to be passed on."""

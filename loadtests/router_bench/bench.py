@@ -89,7 +89,7 @@ class Run:
         if load > _QUIET_LOAD:
             self._say(f"this machine is busy (load {load}): the figures will be worse than they need be")
         self._say(f"the proxy has core {proxy_core}; the clients and the engines' stand-in have core {client_core}")
-        with _on(client_core):
+        with on(client_core):
             for number in range(1, self._rounds + 1):
                 lot = random.Random(f"{self._seed} {number}")  # noqa: S311 - an order, no secret
                 for server in lot.sample(self._servers, len(self._servers)):
@@ -190,7 +190,7 @@ _TOLD: Final = (("cpu_us", "µs a request"), ("rps", "requests/s"), ("chunks_per
 
 
 @contextmanager
-def _on(core: int) -> Iterator[None]:
+def on(core: int) -> Iterator[None]:
     """Keep this process on one core, away from the proxy."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})

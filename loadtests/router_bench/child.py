@@ -82,7 +82,8 @@ def stand_in(core: int, ports: int, *more: str) -> Iterator[tuple[int, ...]]:
 
 def put(load: Load, core: int) -> Reports:
     """Put a load from a client process of its own. Raises TimedOut, OurFault."""
-    limit_s = load.seconds + load.timeout_s + _CLIENT_MARGIN_S
+    # It waits for its first connections and for its last answers.
+    limit_s = load.seconds + 2 * load.timeout_s + _CLIENT_MARGIN_S
     command = on_core(core, [sys.executable, "-m", "loadtests.router_bench.client"])
     try:
         done = subprocess.run(

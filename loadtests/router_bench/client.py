@@ -72,12 +72,14 @@ class Lane:
         return self._is_over or (self._load.total is not None and self.tally.sent >= self._load.total)
 
     async def open(self, count: int, pause_s: float = 0.0) -> None:
-        """Open connections; in a closed loop each begins to ask at once."""
+        """Open connections; in a closed loop each begins to ask at once. Waits for them as long as for an answer."""
         for _ in range(count):
             self._open_one()
             if pause_s:
                 await asyncio.sleep(pause_s)
-        while self._opening:
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._load.timeout_s
+        while self._opening and loop.time() < end_s:
             await asyncio.sleep(0.001)
 
     def due(self, now_ns: int) -> None:

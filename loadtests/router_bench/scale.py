@@ -111,7 +111,7 @@ class Scale:
         core = self._cores[1]
         names = [*_MODELS, *(f"model-{number}" for number in range(max(self._plan.models)))]
         ports_wanted = max(8, *self._plan.models, *self._plan.endpoints) if "sizes" in self._parts else 8
-        with bench._on(core), stand_in(core, ports_wanted, "--models", ",".join(names)) as ports:
+        with bench.on(core), stand_in(core, ports_wanted, "--models", ",".join(names)) as ports:
             # What has been given back to the allocator would hide what is taken from it: where memory is looked at, the
             # stack is fresh.
             self._stage(("streams_2000", "prompts", "replicas"), lambda: self._one_stack(ports))
