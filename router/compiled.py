@@ -4,8 +4,12 @@ numba looks at a function's own file only to see whether what it has kept is sti
 and tables from other files. So each state of this folder's sources has a place of its own.
 """
 
+import atexit
 import hashlib
+import os
+import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numba
@@ -13,6 +17,8 @@ from numba import njit
 from numba.core import config, types
 
 CACHE_DIR = Path("~/.cache/fenzhen/compiled").expanduser()
+# What no start has used for so long belongs to sources that are gone.
+_KEPT_S = 30 * 86400
 
 
 def keep_compiled() -> Path:
@@ -25,11 +31,21 @@ def keep_compiled() -> Path:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
+        os.utime(place)
+        _remove_old(place.parent)
     except OSError:
         # A start that takes some seconds longer beats none.
         place = Path(tempfile.mkdtemp(prefix="fenzhen-compiled-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
     config.CACHE_DIR = str(place)
     return place
+
+
+def _remove_old(folder: Path) -> None:
+    oldest_s = time.time() - _KEPT_S
+    for place in folder.iterdir():
+        if place.stat().st_mtime < oldest_s:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 keep_compiled()

@@ -1,5 +1,6 @@
 """The benchmark's client and its stand-in for engines agree, and the client notices what a proxy does wrong."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,16 @@ async def asked(port: int, total: int, chunks: int = 0) -> Report:
 async def through(engine: int, fault: Fault, chunks: int = 0) -> Report:
     async with faulty_proxy(engine, fault) as port:
         return await asked(port, total=20, chunks=chunks)
+
+
+@pytest.mark.parametrize("rate_per_s", [None, 50.0])
+async def test_where_nobody_listens_it_ends_in_time_and_says_so(rate_per_s: float | None) -> None:
+    (port,) = child.free_ports(1)
+    load = Load(targets=(target(port),), seconds=0.5, connections=2, rate_per_s=rate_per_s, timeout_s=1)
+    async with asyncio.timeout(8):
+        report = (await put(load)).of("it")
+    assert report.right == 0
+    assert report.errors["no connection: ConnectionRefusedError"] > 0
 
 
 async def test_client_and_stand_in_count_the_same(engine: int) -> None:

@@ -162,3 +162,33 @@ def test_both_ways_of_reading_agree(
         agrees(bytes(raw))
     except BadRequest as error:
         pytest.fail(f"the quick way took what the thorough one refuses: {error}")
+
+
+_TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+_ORDINARY = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(["auto", "small", "a.b-c_1"]),
+        "messages": st.lists(
+            st.fixed_dictionaries(
+                {"role": st.sampled_from(["system", "user", "assistant", "developer"]), "content": _TEXTS}
+            ),
+            max_size=4,
+        ).map(lambda messages: [*messages, {"role": "user", "content": "最后"}]),
+    },
+    optional={
+        "stream": st.booleans(),
+        "temperature": st.integers(0, 2) | st.sampled_from([0.7, 1.25, 2.0]),
+        "top_p": st.sampled_from([0.1, 0.95, 1]),
+        "seed": st.integers(-(10**9), 10**9),
+        "n": st.integers(1, 128),
+        "max_tokens": st.integers(1, 10**6),
+        "user": st.sampled_from(["", "somebody"]),
+        "stream_options": st.fixed_dictionaries({"include_usage": st.booleans()}),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_ORDINARY, st.booleans(), st.sampled_from([None, 1]))
+def test_every_ordinary_body_is_taken(body: dict[str, Any], is_ascii: bool, indent: int | None) -> None:
+    assert agrees(json.dumps(body, ensure_ascii=is_ascii, indent=indent).encode())

@@ -228,3 +228,24 @@ def test_of_answers_too_one_takes_only_what_the_other_hears_alike(data: st.DataO
         at = data.draw(st.integers(0, len(raw)))
         raw = raw[:at] + data.draw(_BYTES) + raw[at + data.draw(st.integers(0, 2)) :]
     is_heard_alike(raw)
+
+
+_TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_.", min_size=1, max_size=12)
+_VALUE = st.text([chr(code) for code in range(32, 127)], max_size=30).map(str.strip)
+_LINES = st.lists(
+    st.tuples(_TOKEN.map(lambda name: f"x-app-{name}"), _VALUE).map(lambda pair: f"{pair[0]}: {pair[1]}".encode()),
+    max_size=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_LINES, st.binary(max_size=200), st.text("abcXYZ019/_-.~?=&%", max_size=40))
+def test_every_ordinary_request_is_taken(lines: list[bytes], body: bytes, target: str) -> None:
+    assert is_taken(request(*lines, target=b"/v1/" + target.encode(), body=body))
+
+
+@settings(max_examples=200, deadline=None)
+@given(_LINES, st.binary(max_size=200), st.sampled_from([200, 201, 400, 404, 429]))
+def test_every_ordinary_answer_is_taken(lines: list[bytes], body: bytes, status: int) -> None:
+    head = b"\r\n".join((b"HTTP/1.1 %d It says" % status, *lines, b"Content-Length: %d" % len(body)))
+    assert is_heard_alike(head + b"\r\n\r\n" + body)
