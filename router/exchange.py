@@ -96,9 +96,9 @@ class Exchange:
         if status in _ENGINE_FAILED:
             self.engine_head(status, headers, len(body))
             return
-        now_s = self._first_byte_s = self._answerer.loop.time()
+        now_s = self._answerer.loop.time()
         self._count_choice()
-        self._engine_is_well(now_s)
+        self._engine_is_well(now_s, now_s)
         self._close(status)
         self._client.answer(status, headers + self.said(), body)
 
@@ -128,7 +128,7 @@ class Exchange:
         if self._first_byte_s is None:
             self._begin()
             self._first_byte_s = now_s
-        self._engine_is_well(now_s)
+        self._engine_is_well(now_s, self._first_byte_s)
         self._close(self._status)
         self._client.end()
 
@@ -292,19 +292,18 @@ class Exchange:
         else:
             tally.by_caller += 1
 
-    def _engine_is_well(self, now_s: float) -> None:
+    def _engine_is_well(self, now_s: float, first_byte_s: float) -> None:
         """It has answered to the end: its connection may carry the next request."""
-        slot, connection, begun_s = self._slot, self._connection, self._first_byte_s
+        slot, connection = self._slot, self._connection
         assert slot is not None
         assert connection is not None
-        assert begun_s is not None
         slot.succeeded()
         if self._is_paused:
             connection.resume()
         slot.give_back(connection, now_s)
         tally = self._answerer.metrics.of(self.model)
         tally.duration.observe(now_s - self._started_s)
-        tally.first_byte.observe(begun_s - self._started_s)
+        tally.first_byte.observe(first_byte_s - self._started_s)
 
     def said(self) -> bytes:
         """The header lines that say which model answers and why."""

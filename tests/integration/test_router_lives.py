@@ -307,7 +307,7 @@ async def test_a_fault_of_ours_before_the_answer_is_a_500_and_one_traceback(
     assert one_traceback(caplog)
 
 
-@pytest.mark.parametrize("callback", ["_begin", "_send", "_choose"])
+@pytest.mark.parametrize("callback", ["_count_choice", "_engine_is_well", "_send", "_choose"])
 async def test_a_fault_of_ours_in_a_callback_ends_the_exchange_and_nothing_else(
     callback: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
