@@ -85,6 +85,14 @@ class Model(Closed):
     max_difficulty: float = Field(
         ge=0, le=1, description="Trusted with questions below this difficulty, 0 to 1; 1: with every one."
     )
+    ability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Where it stands between the small (0) and the large model (1) that the judge was trained on: how "
+        "difficult a question is for it follows from that. By itself the cheapest model served stands at 0, the "
+        "dearest at 1, others evenly between.",
+    )
     tools: bool = Field(default=False, description="Whether it can call tools.")
     task: Literal["chat", "embed"] = Field(default="chat", description="What it is asked to do.")
     context_tokens: int = Field(gt=0, description="Prompt and answer together.")
@@ -113,6 +121,13 @@ class Pool(Closed):
         default=1,
         ge=1,
         description="On a CPU. Two threads an engine on two busy cores cost 6 to 10 times the throughput.",
+    )
+    busy_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests in flight at which one engine is full, for the choice under load. By itself what "
+        "`max-num-seqs` says under `engine_args`; without that 256 on a GPU, and on a CPU 16 for each GiB of "
+        "`cpu_kv_cache_gib`.",
     )
     engine_args: dict[str, EngineArg] = Field(
         default_factory=dict,
@@ -148,6 +163,12 @@ class ExternalPool(Closed):
         gt=0,
         le=60,
         description="A server that twice in a row takes longer gets no requests until it answers again.",
+    )
+    busy_in_flight: int = Field(
+        default=256,
+        ge=1,
+        description="Requests in flight at which one server is full, for the choice under load. vLLM works on 256 at "
+        "once unless told otherwise, on GPUs of 70 GB and more on 1,024.",
     )
     first_answer_timeout_s: float = Field(
         default=60,
@@ -221,6 +242,33 @@ class Router(Closed):
     max_in_flight: int = Field(
         default=4096, gt=0, description="In one replica; beyond it requests get a 503 and do not queue without bound."
     )
+    max_relief: float = Field(
+        default=0.15,
+        ge=0,
+        le=0.5,
+        description="When a pool is full, questions so near the border, in units of difficulty, go to the model on "
+        "the other side of it, if that has room; 0: none ever. `docs/judge.md` says what it costs in quality.",
+    )
+    relief_from_ratio: float = Field(
+        default=0.85,
+        ge=0.65,
+        le=1,
+        description="Relief begins when a pool carries this share of what makes it full (`busy_in_flight`), and is "
+        "complete 0.3 above it. It ends below 0.6.",
+    )
+    switch_up_margin: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="A conversation goes on to a larger model only with a question that lies so much above the "
+        "border: with the model its prefix cache is lost. `docs/judge.md` says what margins cost in quality.",
+    )
+    switch_down_margin: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="And back to a smaller one only so much below it.",
+    )
     drain_s: float = Field(default=30, ge=0, description="Requests in flight get so long to end before a stop.")
     drain_idle_s: float = Field(
         default=6,
@@ -234,6 +282,58 @@ class Router(Closed):
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas ({self.max_replicas}) is less than replicas ({self.replicas})")
         return self
+
+
+class Judging(Closed):
+    """How difficult questions are told from easy ones, and what is learnt while serving."""
+
+    judge: Path | None = Field(
+        default=None,
+        description="A judge file to use. Without one it is the one adopted last (`fenzhen router adopt`), else the "
+        "one that comes with Fenzhen.",
+    )
+    learn_ratio: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of the chats with `auto` that a second model answers as well, so that the judge can learn; "
+        "0.01 to 0.02 is enough. 0: nothing is compared and nothing is stored.",
+    )
+    learn_max_body_bytes: int = Field(
+        default=32 * 1024, gt=0, description="Larger requests are not learnt from: they cost the second model most."
+    )
+    learn_max_answer_bytes: int = Field(
+        default=256 * 1024, gt=0, description="Longer answers, as they are sent, are not learnt from."
+    )
+    learn_max_in_flight: int = Field(
+        default=2, ge=1, le=256, description="Questions that one replica asks a second time at the same moment."
+    )
+    learn_max_queue: int = Field(
+        default=32, ge=1, description="So many more may wait in a replica; what comes beyond that is not learnt from."
+    )
+    learn_below_ratio: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="A model that carries more than this share of what makes its pool full (`busy_in_flight`) is not "
+        "asked a second question: callers go first.",
+    )
+    learn_timeout_s: float = Field(default=120, gt=0, description="A second answer that takes longer is given up.")
+    judge_model: Name | None = Field(
+        default=None,
+        description="A served model that is asked which of two answers is better. Without one the answers are compared "
+        "word by word, the larger model's taken as right.",
+    )
+    rows_max_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="All stored rows together; the oldest file goes when there are more.",
+    )
+
+    @field_validator("judge")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
 
 
 class Site(Closed):
@@ -264,6 +364,7 @@ class Settings(Closed):
     models: tuple[Model, ...] = Field(min_length=1, description="The cards of all models.")
     pools: tuple[AnyPool, ...] = Field(min_length=1, description="Which of them are served, and how.")
     router: Router = Field(default=Router(), description="The one address.")
+    judging: Judging = Field(default=Judging(), description="What is learnt while serving.")
     site: Site = Field(default=Site(), description="Where things lie.")
 
     @model_validator(mode="after")
@@ -296,6 +397,16 @@ class Settings(Closed):
                 missing.append(f"models[{number}].disk_bytes: this key is missing; {_UNLESS_ENDPOINTS}")
         if missing:
             raise ValueError("\n".join(missing))
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_served(self) -> "Settings":
+        chats = [pool.model for pool in self.pools if self.model(pool.model).task == "chat"]
+        if self.judging.judge_model is not None and self.judging.judge_model not in chats:
+            raise ValueError(
+                f"judging.judge_model: {self.judging.judge_model!r} is not served as a chat model; "
+                f"there are {', '.join(chats)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from cluster.settings import (
     ExternalPool,
     FolderSource,
     HubSource,
+    Judging,
     Model,
     Package,
     PackageSource,
@@ -30,6 +31,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("pools: one pool", Pool),
     ("pools: one pool of servers that run already", ExternalPool),
     ("router", Router),
+    ("judging", Judging),
     ("site", Site),
 )
 # Longer numbers are read more easily in groups of three; a port is not such a number.

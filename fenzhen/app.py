@@ -7,9 +7,10 @@ from cluster.directory import Directory
 from cluster.ray_runtime import Part, Scaling
 from cluster.settings import Settings
 from router.deployment import RouterReplica
+from router.judge_file import DEFAULT, load
 from router.scaling import LoadPolicy
 from serving.deployment import EngineReplica
-from serving.engine_args import device_of, installed_build
+from serving.engine_args import Build, busy_in_flight, device_of, installed_build
 from serving.remote import RemoteReplica
 
 ROUTER = "router"
@@ -27,8 +28,7 @@ def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, 
     `folders` holds the folder of each model that engines here serve. Servers that run already are watched by one part,
     however many pools they make.
     """
-    # Without engines of ours, vLLM need not be installed.
-    build = installed_build()[0] if settings.engine_pools else "cpu"
+    build = _build(settings)
     pools = [
         Part(
             name=pool_part_name(pool.model),
@@ -56,7 +56,9 @@ def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, 
 
 
 def router_part(settings: Settings, directory: Directory) -> Part:
-    """The router, which can be replaced while everything else runs."""
+    """The router, which can be replaced while everything else runs. Raises UserError if its judge cannot be used."""
+    # Read here as well: a replica that fails is started again and again, and its reason stands in a log.
+    load(settings.judging.judge or DEFAULT)
     router = settings.router
     scaling = Scaling(
         max_replicas=router.max_replicas or router.replicas,
@@ -71,7 +73,14 @@ def router_part(settings: Settings, directory: Directory) -> Part:
     return Part(
         name=ROUTER,
         replica=RouterReplica,
-        arguments={"cards": settings.served_models, "settings": router, "directory": directory},
+        arguments={
+            "cards": settings.served_models,
+            "settings": router,
+            "directory": directory,
+            "judging": settings.judging,
+            "state_dir": settings.site.state_dir,
+            "full_at": full_at(settings, _build(settings)),
+        },
         replicas=router.replicas,
         drain_s=router.drain_s,
         scaling=scaling if scaling.max_replicas > router.replicas else None,
@@ -79,3 +88,18 @@ def router_part(settings: Settings, directory: Directory) -> Part:
         # More than a replica takes: what is too much it refuses itself, at once and with a reason.
         max_ongoing_requests=2 * router.max_in_flight,
     )
+
+
+def full_at(settings: Settings, build: Build) -> dict[str, float]:
+    """For each model, how many requests in flight from one router replica fill one of its endpoints.
+
+    Each replica sees its own requests only and takes the others to carry as much.
+    """
+    engines = {pool.model: busy_in_flight(pool, build) for pool in settings.engine_pools}
+    servers = {pool.model: pool.busy_in_flight for pool in settings.external_pools}
+    return {model: requests / settings.router.replicas for model, requests in (engines | servers).items()}
+
+
+def _build(settings: Settings) -> Build:
+    # Without engines of ours, vLLM need not be installed.
+    return installed_build()[0] if settings.engine_pools else "cpu"

@@ -9,7 +9,7 @@ from cluster.settings import Settings
 # Callers find the router by these.
 _ADDRESS: Final = frozenset(("host", "port", "ingress"))
 # Of a model's card; what only a fetch or a check before a start reads is not among them.
-_READ_BY_ROUTER: Final = frozenset(("languages", "max_difficulty", "tools", "task", "parameters_b"))
+_READ_BY_ROUTER: Final = frozenset(("languages", "max_difficulty", "ability", "tools", "task", "parameters_b"))
 _READ_BY_ENGINES: Final = frozenset(("sources",))
 _READ_BY_BOTH: Final = frozenset(("context_tokens",))
 _ABSENT: Final = "not there"
@@ -40,6 +40,10 @@ def changes(running: Settings, wanted: Settings) -> Changes:
         match path:
             case ("router", name):
                 (restart if name in _ADDRESS else router).append(line)
+            case ("judging", _):
+                router.append(line)
+            case ("pools", _, "busy_in_flight"):
+                router.append(line)
             case ("models", name, key) if key in _READ_BY_BOTH:
                 (restart if name in engine_models else router).append(line)
             case ("models", _, key) if key in _READ_BY_ROUTER:
@@ -59,7 +63,8 @@ def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from ((("models", card.name, key), value) for key, value in _plain(card).items())
     for pool in settings.pools:
         yield from ((("pools", pool.model, key), value) for key, value in _plain(pool).items())
-    for name, section in (("router", settings.router), ("site", settings.site)):
+    sections = (("router", settings.router), ("judging", settings.judging), ("site", settings.site))
+    for name, section in sections:
         yield from (((name, key), value) for key, value in _plain(section).items())
 
 

@@ -8,14 +8,18 @@ from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
 from router.chat_reader import ChatReader
 from router.client_connection import ClientConnection
+from router.conversations import Conversations
+from router.estimate import Judge
 from router.exchange import Exchange
-from router.http_request import Request
+from router.http_request import Client, Request
 from router.metrics import RouterMetrics
 from router.need import need_of
 from router.openai_error import as_http
 from router.openai_request import ApiRequest, Route, parse
-from router.policy import AUTO, Candidate, Need, Roster
+from router.overheard import Listening
+from router.policy import AUTO, UPRIGHT, Choice, Leaning, Need, Roster, candidates_of
 from router.pools import Pools
+from router.pressure import Pressure
 from router.retries import RetryBudget
 
 # The caller's own patience; ours is in the settings.
@@ -33,18 +37,29 @@ class Answerer:
         metrics: RouterMetrics,
         settings: RouterSettings,
         loop: asyncio.AbstractEventLoop,
+        judge: Judge,
     ) -> None:
-        self.roster = Roster([Candidate.of(card) for card in cards])
+        self.roster = Roster(candidates_of(cards))
         self.pools = pools
         self.metrics = metrics
         self.settings = settings
         self.loop = loop
         self.retries = RetryBudget(settings.max_in_flight)
-        self._chats = ChatReader()
+        chat = [one.name for one in self.roster.chat]
+        self.pressure = Pressure(
+            # One model alone has nobody to turn to.
+            chat if len(chat) > 1 else (), from_ratio=settings.relief_from_ratio, max_relief=settings.max_relief,
+        )  # fmt: skip
+        metrics.gauges = self.pressure.gauges
+        self.conversations = Conversations(loop.time())
+        self._chats = ChatReader(judge)
+        self.listening: Listening | None = None
+        """Who keeps a share of the chats to learn from; mostly nobody."""
 
     def answer(self, route: Route, request: Request, id_line: bytes, client: ClientConnection) -> Exchange | None:
         """Start answering one request; None if it was refused unread. `id_line` is the answer's x-request-id line."""
         metrics = self.metrics
+        told: Client = client
         try:
             if metrics.in_flight >= self.settings.max_in_flight:
                 raise Unavailable(f"{metrics.in_flight} requests are in flight, as many as one replica takes.", 1)
@@ -52,7 +67,7 @@ class Answerer:
             if read is not None:
                 api_request, need = read
             else:
-                api_request, need = _taken_apart(route, request.body)
+                api_request, need = _taken_apart(route, request.body, self._chats.judge)
             asked = request.headers.get(DEADLINE)
             deadline_s = None if asked is None else _deadline_s(asked)
         except FenzhenError as error:
@@ -61,34 +76,67 @@ class Answerer:
             return None
         if need is not None:
             metrics.difficulty.observe(need.difficulty)
+            if self.listening is not None:
+                told = self.listening.client_for(request, api_request, need, client)
         exchange = Exchange(
-            self, client, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s
+            self, told, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s
         )
         metrics.in_flight += 1
         self.retries.earn()
         exchange.start()
         return exchange
 
+    def use(self, judge: Judge) -> None:
+        """Judge with another one from the next request on."""
+        self._chats.judge = judge
+
+    def leaning(self, need: Need | None) -> Leaning:
+        """What weighs in the choice for this need besides its question."""
+        relief = self.pressure.relief
+        earlier = None if need is None else self.conversations.earlier(need.before)
+        if earlier is None and not relief:
+            return UPRIGHT
+        return Leaning(relief, earlier, self.settings.switch_up_margin, self.settings.switch_down_margin)
+
+    def answered(self, choice: Choice, need: Need) -> None:
+        """The model that `auto` chose has begun a good answer."""
+        model, metrics = choice.model, self.metrics
+        if choice.relieved:
+            pair = (choice.relieved, model)
+            metrics.relieved[pair] = metrics.relieved.get(pair, 0) + 1
+        if need.here is None:
+            return
+        earlier = self.conversations.earlier(need.before)
+        if earlier is not None and earlier != model:
+            metrics.switched[earlier, model] = metrics.switched.get((earlier, model), 0) + 1
+        self.conversations.remember(need.here, model)
+
+    def sweep(self, now_s: float) -> None:
+        """Look at the pools and at what is old; several times a second."""
+        self.pools.sweep(now_s)
+        self.pressure.look(self.pools.seen(now_s), now_s)
+        self.conversations.sweep(now_s)
+
     def finished(self, model: str, status: int) -> None:
         """An exchange is over."""
         self.metrics.in_flight -= 1
         self.metrics.of(model).answered(status)
 
-    def refuse(self, error: FenzhenError, said: bytes, client: ClientConnection) -> int:
+    def refuse(self, error: FenzhenError, said: bytes, client: Client) -> int:
         """Answer with an error in OpenAI's shape; gives the status that was sent."""
         status, headers, body = as_http(error)
         client.answer(status, headers + said, body)
         return status
 
 
-def _taken_apart(route: Route, raw: bytes) -> tuple[ApiRequest, Need | None]:
+def _taken_apart(route: Route, raw: bytes, judge: Judge) -> tuple[ApiRequest, Need | None]:
     """Read a body that is not an ordinary chat. Raises BadRequest."""
     api_request = parse(route, raw)
     # Nobody asks how difficult a question is that is to go to a named model.
     if api_request.model != AUTO or route == "embeddings":
         return api_request, None
     assert api_request.body is not None
-    return api_request, need_of(route, api_request.body)
+    return api_request, need_of(route, api_request.body, judge)
 
 
 def _trace_lines(headers: dict[bytes, bytes]) -> bytes:

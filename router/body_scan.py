@@ -17,9 +17,9 @@ from router.word_table import AS_IT_IS, word_index, word_table
 # Places in the row of results.
 (
     MODEL_START, MODEL_END, IS_STREAM, ANSWER_TOKENS, TURNS, TEXTS, CHARS, WIDE_BYTES, SCRIPTS, QUESTION_START,
-    QUESTION_END, FIRST_END, AT,
-) = range(13)  # fmt: skip
-RESULTS: Final = 13
+    QUESTION_END, FIRST_END, AT, BEFORE_END,
+) = range(14)  # fmt: skip
+RESULTS: Final = 14
 
 # What a field's value may be: the kinds that `read` knows to check.
 _OTHER, _MODEL, _MESSAGES, _FLAG, _STREAM, _NUMBER, _WHOLE, _OPTIONS, _NOT_ORDINARY = range(9)
@@ -181,6 +181,7 @@ def _message(raw, at, points, out, script_of):  # type: ignore[no-untyped-def]
     out[TEXTS] += 1
     if role == 0:
         out[TURNS] += 1
+        out[BEFORE_END] = out[QUESTION_END]
         out[QUESTION_START] = start
         out[QUESTION_END] = out[AT]
         if out[FIRST_END] < 0:

@@ -1,17 +1,16 @@
-"""All that the router wants to know of an ordinary chat body, in one compiled call: read, fold, count, weigh.
+"""All that the router wants to know of an ordinary chat body, in one compiled call: read, fold, judge.
 
-The steps are those of `body_scan`, `fold` and `scan`; apart they cost more in calls than in work.
+The steps are those of `body_scan`, `fold` and `judge_scan`; apart they cost more in calls than in work.
 """
 
-from collections.abc import Mapping
-from math import log1p
 from typing import Final
 
 import numpy as np
 
-from router import fold_tables, scan_tables
 from router.affinity import place_of
 from router.body_scan import (
+    AT,
+    BEFORE_END,
     CHARS,
     FIRST_END,
     MODEL_END,
@@ -23,89 +22,100 @@ from router.body_scan import (
     read,
 )
 from router.compiled import BYTES, njit, types
+from router.conversations import place_of_turn
 from router.fold import fold
-from router.languages import SCRIPT_OF
-from router.scan import scan, weigh
-from router.scan_tables import AT_CONTEXT, AT_FOLLOW_UP, FEATURES, YES_NO_ROOT
+from router.frames import may_be_framed
+from router.judge_scan import COURTESIES_END, FOLDS_END, SCRIPTS_END, TOLD, estimate
+from router.ngrams import pad_places
+from router.query import FIRST_WIDE, LEANING_COLUMNS
+from router.scan import WINDOW_CHARS
 
-# Further places in the row of results.
-HOME, IS_AUTO, IS_JUDGED, THOUSANDTHS, FIRST, SECOND, IS_HARD = range(RESULTS, RESULTS + 7)
-ALL_RESULTS: Final = RESULTS + 7
+# Further places in the row of results; at the end what is told of the estimate.
+HOME, BEFORE, HERE, IS_AUTO, IS_JUDGED, JUDGED = range(RESULTS, RESULTS + 6)
+ALL_RESULTS: Final = RESULTS + 5 + TOLD
 
-_FOLDS, _COURTESIES = fold_tables.TABLES
-_, _FIRST_ZH, _FIRST_EN, _KEYS, _CHILDREN, _CUE_OF, _KIND_OF_CUE, _KIND_OF_POINT = scan_tables.TABLES
+_WINDOWS: Final = 2 * WINDOW_CHARS + 1
+_PAD_END: Final = _WINDOWS + pad_places(_WINDOWS)
 
-
-def _joined(tables: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[int]]:
-    """Several tables as one, because each argument of a compiled call costs; and where each begins, and the end."""
-    ends = np.cumsum([0, *map(len, tables.values())])
-    return np.ascontiguousarray(np.concatenate(list(tables.values()))), [int(end) for end in ends]
-
-
-_SMALL, _S = _joined(
-    {
-        "scripts": SCRIPT_OF, "folds": _FOLDS, "first_zh": _FIRST_ZH, "first_en": _FIRST_EN, "children": _CHILDREN,
-        "cue_of": _CUE_OF, "kind_of_cue": _KIND_OF_CUE, "kind_of_point": _KIND_OF_POINT,
-    }
-)  # fmt: skip
-_LARGE, _L = _joined({"courtesies": _COURTESIES, "keys": _KEYS})
-_S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = _S
-_L0, _L1, _L2 = _L
-_FEATURE_COUNT: Final = len(FEATURES)
-_RANK_END: Final = _S8 + _FEATURE_COUNT
-
+_SEEN = types.Array(types.uint8, 1, "C", readonly=True)
+_NGRAMS = types.Array(types.int16, 2, "C", readonly=True)
+_NUMBERS = types.Array(types.float64, 1, "C", readonly=True)
 _POINTS = types.uint32[::1]
 
 
-def tables(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The tables for `read_and_judge`. `rank` orders features that weigh alike, see `scan.weigh`."""
-    return np.concatenate([_SMALL, rank.astype(np.uint16)]), _LARGE
+def new_space(raw_bytes: int) -> np.ndarray:
+    """Space for `read_and_judge` to work in on a body of so many bytes: a folded question, its n-grams, all texts."""
+    return np.empty(_PAD_END + raw_bytes, np.uint32)
+
+
+def points_in(space: np.ndarray) -> np.ndarray:
+    """Where in the space the texts lie afterwards."""
+    return space[_PAD_END:]
+
+
+@njit(types.boolean(BYTES, types.int64, types.int64), cache=True)
+def _is_auto(raw, start, end):  # type: ignore[no-untyped-def]
+    """Whether `raw[start:end]`, quotes included, is "auto"."""
+    return (
+        end - start == 6
+        and raw[start + 1] == 97
+        and raw[start + 2] == 117
+        and raw[start + 3] == 116
+        and raw[start + 4] == 111
+    )
+
+
+@njit(types.boolean(_POINTS), cache=True)
+def _is_leaning(question):  # type: ignore[no-untyped-def]
+    """As in `query`."""
+    columns = len(question)
+    if columns < LEANING_COLUMNS:
+        for point in question:
+            if point >= FIRST_WIDE:
+                columns += 1
+    return columns < LEANING_COLUMNS
 
 
 @njit(
-    types.boolean(
-        BYTES, _POINTS, _POINTS, types.int64[::1], types.uint16[::1], _POINTS, types.float64[::1], types.float64,
-        types.float64,
+    types.Tuple((types.boolean, types.float64, types.float64, types.float64))(
+        BYTES, _POINTS, types.int64[::1], types.uint16[::1], _POINTS, _NGRAMS, _NUMBERS, _SEEN, types.uint8[::1]
     ),
     cache=True,
 )  # fmt: skip
-def read_and_judge(raw, points, folded, out, small, large, weights, bias, worth_telling):  # type: ignore[no-untyped-def]
-    """Whether `raw` is an ordinary chat body; if so `out` says all about it.
+def read_and_judge(raw, space, out, small, large, ngrams, numbers, seen, counts):  # type: ignore[no-untyped-def]
+    """Whether `raw` is an ordinary chat body, both models' log-odds, and the difficulty; `out` says all else about it.
 
-    `points` and `folded` must have a place for each byte of `raw`, `folded` at least those of the two windows.
-    `IS_JUDGED` stays 0 for a named model, and where only Python can fold the question.
+    Where the newest turn leans on others or may hold more than a question, a body is not ordinary either.
+    `small` and `large` are the tables of `judge_scan`, the rest is a judge's. `IS_JUDGED` stays 0 for a named model,
+    and where only Python can prepare the question.
     """
-    if not read(raw, points, out, small[_S0:_S1]):
-        return False
+    points = space[_PAD_END:]
+    if not read(raw, points, out, small[:SCRIPTS_END]):
+        return False, 0.0, 0.0, 0.0
     out[IS_AUTO] = out[IS_JUDGED] = 0
     out[HOME] = place_of(points[: out[FIRST_END]])
-    name = out[MODEL_START] + 1
-    if not (
-        out[MODEL_END] - name == 5
-        and raw[name] == 97
-        and raw[name + 1] == 117
-        and raw[name + 2] == 116
-        and raw[name + 3] == 111
-    ):
-        return True
+    if not _is_auto(raw, out[MODEL_START], out[MODEL_END]):
+        return True, 0.0, 0.0, 0.0
     out[IS_AUTO] = 1
-    question = points[out[QUESTION_START] : out[QUESTION_END]]
-    size = fold(question, folded, small[_S1:_S2], large[_L0:_L1])
-    if size < 0:
-        return True
-    row = np.empty(_FEATURE_COUNT)
-    scan(
-        folded[:size], len(question), True, YES_NO_ROOT, small[_S2:_S3], small[_S3:_S4], large[_L1:_L2],
-        small[_S4:_S5], small[_S5:_S6], small[_S6:_S7], small[_S7:_S8], row,
-    )  # fmt: skip
-    context_chars = out[CHARS] - len(question)
-    if context_chars > 0:
-        row[AT_CONTEXT] = min(2.0, log1p(context_chars / 2000))
+    # As `conversations.places_of` finds them; -1: there was no turn before.
+    out[BEFORE], out[HERE] = -1, out[HOME]
     if out[TURNS] > 1:
-        row[AT_FOLLOW_UP] = 1.0
-    ratio, first, second, side = weigh(row, weights, small[_S8:_RANK_END], bias, worth_telling)
+        out[HERE] = place_of_turn(points, out[QUESTION_END], out[HOME])
+        out[BEFORE] = out[HOME] if out[TURNS] == 2 else place_of_turn(points, out[BEFORE_END], out[HOME])
+    if out[AT] > out[QUESTION_END]:
+        out[BEFORE] = out[HERE]
+    question = points[out[QUESTION_START] : out[QUESTION_END]]
+    if (out[TURNS] > 1 and _is_leaning(question)) or may_be_framed(question):
+        return False, 0.0, 0.0, 0.0
+    folded = space[:_WINDOWS]
+    size = fold(question, folded, small[SCRIPTS_END:FOLDS_END], large[:COURTESIES_END])
+    if size < 0:
+        return True, 0.0, 0.0, 0.0
+    if size == 0 and out[TURNS] > 1:
+        return False, 0.0, 0.0, 0.0
     out[IS_JUDGED] = 1
-    out[THOUSANDTHS] = np.int64(ratio * 1000 + 0.5)
-    out[FIRST], out[SECOND] = np.int64(first), np.int64(second)
-    out[IS_HARD] = side > 0
-    return True
+    small_odds, large_odds, difficulty = estimate(
+        folded[:size], len(question), out[CHARS] - len(question), out[TURNS], False, False, small, large, ngrams,
+        numbers, seen, counts, space[_WINDOWS:_PAD_END], out[JUDGED:],
+    )  # fmt: skip
+    return True, small_odds, large_odds, difficulty

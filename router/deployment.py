@@ -5,23 +5,31 @@ must not wait behind requests, nor requests behind it. Values cross between the 
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import resource
 import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from cluster.directory import Directory
 from cluster.errors import OurFault, Unavailable
-from cluster.settings import Model
+from cluster.settings import Judging, Model
 from cluster.settings import Router as RouterSettings
+from router.estimate import Judge
+from router.judge_folder import rows_dir
+from router.judge_watch import Judges
 from router.scaling import BUSY_RATIO, IN_FLIGHT, ThreadMeter
 from router.server import RouterServer
 
 if TYPE_CHECKING:
     from router.relay import Relay
+    from router.second_opinion import SecondOpinions
 
 # A long poll: the directory answers at once when something changes.
 _READ_TIMEOUT_S: Final = 5.0
@@ -40,22 +48,33 @@ class RouterReplica:
 
     # Ray Serve awaits an async constructor, which lets it begin following the directory on the right loop.
     async def __init__(  # type: ignore[misc]
-        self, cards: tuple[Model, ...], settings: RouterSettings, directory: Directory
+        self,
+        cards: tuple[Model, ...],
+        settings: RouterSettings,
+        directory: Directory,
+        judging: Judging = Judging(),  # noqa: B008  It is frozen.
+        state_dir: Path | None = None,
+        full_at: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
+        """`state_dir`: where adopted judges lie and rows are stored; None for neither. `full_at`: see `Pools`."""
         self._directory = directory
         self._has_table = asyncio.Event()
         self._loop = uvloop.new_event_loop()
-        self._server = RouterServer(cards, settings, self._loop)
+        judges = Judges(judging, state_dir)
+        self._server = RouterServer(cards, settings, self._loop, judges.begin(), full_at)
         self._thread = threading.Thread(target=self._run_loop, name="router-http", daemon=True)
         self._thread.start()
         assert self._thread.ident is not None
         self._meter = ThreadMeter(self._thread.ident)
         self._following = asyncio.get_running_loop().create_task(self._follow_directory())
+        second_opinions = self._second_opinions(cards, judging, state_dir)
+        self._beside = asyncio.get_running_loop().create_task(self._work_beside(judges, second_opinions))
         try:
             await self._wait_for_table()
             self._relay = await self._listen(settings)
         except BaseException:
             self._following.cancel()
+            self._beside.cancel()
             self._loop.call_soon_threadsafe(self._loop.stop)
             raise
         _settle()
@@ -69,6 +88,8 @@ class RouterReplica:
         """Called by Ray Serve every few seconds. Raises if this replica should be replaced."""
         if self._following.done():
             raise OurFault("the router no longer follows the table of endpoints")
+        if self._beside.done():
+            raise OurFault("the router no longer watches its judge")
         if not self._thread.is_alive() or not (self._server.is_serving or self._server.is_draining):
             raise OurFault("the router's HTTP server has stopped")
         beat = asyncio.run_coroutine_threadsafe(_beat(), self._loop)
@@ -85,6 +106,8 @@ class RouterReplica:
     async def __del__(self) -> None:
         """Awaited by Ray Serve on a graceful stop."""
         self._following.cancel()
+        self._beside.cancel()
+        await asyncio.wait({self._beside})
         if self._relay is not None:
             # Ray Serve has waited for the requests that it passed on; what is left are idle connections of ours.
             await self._relay.close()
@@ -111,6 +134,47 @@ class RouterReplica:
         from router.relay import Relay
 
         return Relay(f"http://{_LOOPBACK}:{port}", settings)
+
+    def _second_opinions(
+        self, cards: tuple[Model, ...], judging: Judging, state_dir: Path | None
+    ) -> "SecondOpinions | None":
+        """What learns while serving, if it is asked for."""
+        if not judging.learn_ratio or state_dir is None:
+            return None
+        if sum(card.task == "chat" for card in cards) < 2:
+            _log.warning("judging.learn_ratio has no effect: there is one chat model, and nothing to compare it with")
+            return None
+        # Imported late: who does not learn carries nothing of it.
+        from router.learning.rows_store import RowsStore
+        from router.overheard import Heard, Listening
+        from router.second_opinion import SecondOpinions
+        from router.spare_room import SpareRoom
+
+        server, own_loop = self._server, asyncio.get_running_loop()
+        room = SpareRoom(server.pools, judging.learn_below_ratio, self._loop)
+        store = RowsStore(rows_dir(state_dir), judging.rows_max_bytes)
+        opinions = SecondOpinions(cards, judging, store, room, server.metrics.learning)
+
+        def tell(heard: Heard) -> None:
+            # When this replica ends, Ray's loop may close first.
+            with contextlib.suppress(RuntimeError):
+                own_loop.call_soon_threadsafe(opinions.offer, heard)
+
+        server.listen_in(Listening(judging, tell))
+        return opinions
+
+    async def _work_beside(self, judges: Judges, second_opinions: "SecondOpinions | None") -> None:
+        """What this replica does besides serving: take over other judges, and learn."""
+
+        def use(judge: Judge | None) -> None:
+            if judge is not None:
+                self._loop.call_soon_threadsafe(self._server.use, judge)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(judges.in_use(use).follow())
+            if second_opinions is not None:
+                group.create_task(judges.candidate(second_opinions.try_out).follow())
+                group.create_task(second_opinions.run())
 
     async def _follow_directory(self) -> None:
         version = -1

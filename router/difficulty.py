@@ -1,25 +1,14 @@
-"""The first difficulty judge: how likely a question is to need the large model, told from its surface.
+"""What people hold to be hard: weights set by hand for the features of a question, and how a person is told of each.
 
-Each feature adds to the log-odds of "hard"; the table `WEIGHTS` says how much, and what to tell a person. The judge
-knows neither HTTP nor models, and stands in until one is trained on answers.
+Training leans on them where rows say little.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from router.features import Row, row_of
-from router.query import Query
-from router.scan import weigh
 from router.scan_tables import FEATURES
-
-BORDER = 0.5
-"""From this value on a question is for the large model."""
-
-# A question of middling length about which nothing else is known is for the small model: most of those are look-ups.
-BIAS = -0.9
 
 
 class Weight(NamedTuple):
@@ -29,7 +18,7 @@ class Weight(NamedTuple):
     reason: str
 
 
-# Set by hand on our own questions, then checked against public routing data; the counts come from `features_of`.
+# Set by hand on our own questions, then checked against public routing data; the counts come from `router.scan`.
 WEIGHTS: Mapping[str, Weight] = {
     # Kinds of task, from cue words. Hard ones.
     "proof": Weight(2.6, "asks for a proof"),
@@ -71,48 +60,6 @@ WEIGHTS: Mapping[str, Weight] = {
     "items": Weight(0.3, "holds a list"),
     "choice": Weight(0.3, "multiple choice"),
     "fence": Weight(1.2, "holds a block of code"),
-    # Surroundings. A follow-up leans on what was said before.
-    "context": Weight(0.3, "stands on a long conversation"),
-    "follow_up": Weight(0.2, "goes on with a conversation"),
-    "tools": Weight(0.3, "may call tools"),
-    "json": Weight(0.2, "wants JSON"),
 }
-# Below this a feature is not worth a word.
-WORTH_TELLING = 0.3
 LOG_ODDS = np.array([WEIGHTS[name].log_odds for name in FEATURES])
-# Of two that weigh alike, the one later in the alphabet is told first.
-RANK = np.array([sorted(FEATURES).index(name) for name in FEATURES], np.uint16)
-
-
-class Difficulty(NamedTuple):
-    """How difficult a question is, and what weighed most."""
-
-    value: float
-    """0 (anyone can answer) to 1; from `BORDER` on the large model should."""
-    reason: str
-    """One short line of ASCII for a person."""
-
-
-def judge(query: Query) -> Difficulty:
-    """Estimate the difficulty of one question."""
-    return judge_row(row_of(query))
-
-
-def judge_row(row: Row) -> Difficulty:
-    """The same for one whose features have been counted."""
-    value, first, second, side = weigh(row, LOG_ODDS, RANK, BIAS, WORTH_TELLING)
-    return Difficulty(value, told(int(first), int(second), side > 0))
-
-
-@functools.cache
-def told(first: int, second: int, is_hard: bool) -> str:
-    """Name the one or two features that pushed furthest towards the side on which the question fell."""
-    if first < 0:
-        return "several small signs of a hard task" if is_hard else "no sign of a hard task"
-    phrases = [_phrase(place, is_hard) for place in (first, second) if place >= 0]
-    return "; ".join(dict.fromkeys(phrases))
-
-
-def _phrase(place: int, is_hard: bool) -> str:
-    name = FEATURES[place]
-    return "short question" if name == "length" and not is_hard else WEIGHTS[name].reason
+"""The same as the training wants them."""

@@ -5,6 +5,7 @@ for `auto` another model. After that the break is told inside the stream, or by 
 """
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +13,9 @@ import orjson
 
 from cluster.errors import FenzhenError, OurFault, TimedOut, Unavailable
 from router.affinity import home_of
-from router.client_connection import ClientConnection
 from router.engine_connection import EngineConnection
 from router.engine_request import body_for, head_for
+from router.http_request import Client
 from router.openai_request import ApiRequest
 from router.policy import AUTO, Choice, Need, NobodyReady, Task, decide
 from router.pools import Pool
@@ -34,16 +35,16 @@ class Exchange:
     """One request between one client and the engine that answers it."""
 
     __slots__ = (
-        "_answerer", "_api_request", "_attempts", "_body", "_client", "_connecting", "_connection", "_deadline_s",
-        "_ends_with_event", "_first_byte_s", "_head", "_id_line", "_is_auto", "_is_over", "_is_paused", "_is_stream",
-        "_key", "_last_byte_s", "_need", "_pool", "_raw", "_slot", "_started_s", "_status", "_trace_lines", "_tried",
-        "_why_lost", "model", "reason",
+        "_answerer", "_api_request", "_attempts", "_body", "_choice", "_client", "_connecting", "_connection",
+        "_deadline_s", "_ends_with_event", "_first_byte_s", "_head", "_id_line", "_is_auto", "_is_over", "_is_paused",
+        "_is_stream", "_key", "_last_byte_s", "_need", "_pool", "_raw", "_slot", "_started_s", "_status",
+        "_trace_lines", "_tried", "_why_lost", "model", "reason",
     )  # fmt: skip
 
     def __init__(
         self,
         answerer: "Answerer",
-        client: ClientConnection,
+        client: Client,
         api_request: ApiRequest,
         raw: bytes,
         need: Need | None,
@@ -66,6 +67,7 @@ class Exchange:
         self._deadline_s = deadline_s
         self._first_byte_s: float | None = None
         self._attempts = 0
+        self._choice: Choice | None = None
         self._tried: list[Slot] = []
         self._key: int | None = None
         self._pool: Pool | None = None
@@ -97,6 +99,7 @@ class Exchange:
             self.engine_head(status, headers, len(body))
             return
         now_s = self._answerer.loop.time()
+        self._status = status
         self._count_choice()
         self._engine_is_well(now_s, now_s)
         self._close(status)
@@ -214,7 +217,7 @@ class Exchange:
         now_s = self._answerer.loop.time()
         api_request = self._api_request
         assert api_request is not None
-        choice = self._choose(api_request, now_s)
+        choice = self._choice = self._choose(api_request, now_s)
         name = choice.model
         pool = self._answerer.pools.of(name)
         if name != self.model:
@@ -244,6 +247,7 @@ class Exchange:
                 self._need,
                 answerer.roster,
                 lambda name: answerer.pools.of(name).is_ready(now_s, tried),
+                answerer.leaning(self._need),
             )
         except NobodyReady as error:
             why = f"{error} ({self._why_lost})" if self._why_lost else str(error)
@@ -289,6 +293,8 @@ class Exchange:
         tally = self._answerer.metrics.of(self.model)
         if self._is_auto:
             tally.by_auto += 1
+            if self._status == 200 and self._need is not None and self._choice is not None:
+                self._answerer.answered(self._choice, self._need)
         else:
             tally.by_caller += 1
 
@@ -309,13 +315,11 @@ class Exchange:
         """The header lines that say which model answers and why."""
         if not self.model:
             return self._id_line
-        difficulty = b"" if self._need is None else b"x-fenzhen-difficulty: %.3f\r\n" % self._need.difficulty
-        return b"%bx-fenzhen-model: %b\r\n%bx-fenzhen-reason: %b\r\n" % (
-            self._id_line,
-            self.model.encode("ascii"),
-            difficulty,
-            self.reason.encode("ascii", "replace"),
-        )
+        if self._need is None:
+            return self._id_line + _lines_of(self.model, self.reason)
+        return b"%b%bx-fenzhen-difficulty: %.3f\r\n" % (
+            self._id_line, _lines_of(self.model, self.reason), self._need.difficulty,
+        )  # fmt: skip
 
     @property
     def _who(self) -> str:
@@ -383,3 +387,11 @@ class Exchange:
         self._is_over = True
         self._release_slot()
         self._answerer.finished(self.model, status)
+
+
+# Few models and few reasons make the same lines again and again.
+@functools.lru_cache(maxsize=4096)
+def _lines_of(model: str, reason: str) -> bytes:
+    return b"x-fenzhen-model: %b\r\nx-fenzhen-reason: %b\r\n" % (
+        model.encode("ascii"), reason.encode("ascii", "replace"),
+    )  # fmt: skip

@@ -1,20 +1,16 @@
-"""What can be seen of a question at a glance: its size, its shape and its cue words, each as one number.
+"""Folds what must not change the choice: width, case, spaces, courtesies. By compiled patterns and `str` methods.
 
-Courtesies and width are folded here, by compiled patterns and `str` methods; the counting is `router.scan`.
+`router.fold` does the same for what is not rare.
 """
 
 import re
 import unicodedata
-from math import log1p
 from typing import Any
 
 import numpy as np
 
-from router.query import Query
-from router.scan import WINDOW_CHARS, scan
-from router.scan_tables import AT_CONTEXT, AT_FOLLOW_UP, AT_JSON, AT_TOOLS, FEATURES, TABLES
+from router.scan import WINDOW_CHARS
 
-Row = np.ndarray[Any, np.dtype[np.float64]]
 Points = np.ndarray[Any, np.dtype[np.uint32]]
 
 # The full-width marks of ordinary Chinese. Unicode's own folding (NFKC) of a whole text costs 55 microseconds, so it is
@@ -88,28 +84,6 @@ def _length_of_head(text: str) -> int:
     return head.end() if head else 0
 
 
-def row_of(query: Query) -> Row:
-    """Everything that the judge weighs, in the order of `FEATURES`."""
-    text = normalised(query.text)
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return row_of_points(points, query, len(query.text))
-
-
-def row_of_points(points: Points, query: Query, all_chars: int) -> Row:
-    """The same, of a question whose normalised text is given by its code points; `query.text` is not looked at."""
-    row = np.empty(len(FEATURES))
-    scan(points, all_chars, query.turns > 0, *TABLES, row)
-    if query.context_chars:
-        row[AT_CONTEXT] = min(2.0, log1p(query.context_chars / 2000))
-    if query.turns > 1:
-        row[AT_FOLLOW_UP] = 1.0
-    if query.has_tools:
-        row[AT_TOOLS] = 1.0
-    if query.wants_json:
-        row[AT_JSON] = 1.0
-    return row
-
-
-def features_of(query: Query) -> dict[str, float]:
-    """The same by name; what is absent or 0 is left out."""
-    return {name: float(amount) for name, amount in zip(FEATURES, row_of(query), strict=True) if amount}
+def points_of(text: str) -> Points:
+    """A text as the compiled steps want it: its code points."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

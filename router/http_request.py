@@ -1,6 +1,7 @@
 """One request as it was read, and what those who answer requests must know how to do."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -45,6 +46,25 @@ class Call(Protocol):
 
     def sweep(self, now_s: float) -> None:
         """Look at the clock: called about every half second."""
+
+
+class Client(Protocol):
+    """Whoever asked, as those who answer see it: `answer` alone, or `begin`, any number of `relay`, and `end`."""
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send a whole answer. `headers` are complete lines."""
+
+    def begin(self, status: int, headers: bytes, content_length: int | None) -> None:
+        """Set an answer's head."""
+
+    def relay(self, parts: Sequence[bytes]) -> None:
+        """Send parts of the body as they are."""
+
+    def end(self) -> None:
+        """The body is complete."""
+
+    def abort(self) -> None:
+        """Leave at once, in the middle of an answer."""
 
 
 class Application(Protocol):

@@ -5,13 +5,16 @@ through its buckets, together 10 microseconds a request. The library still write
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from router.learning_tally import LearningTally
+from router.pressure import Gauge
 
 CONTENT_TYPE: Final = b"text/plain; version=1.0.0; charset=utf-8"
 _TIMES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -68,6 +71,13 @@ class RouterMetrics(Collector):
         self._tallies = {model: ModelTally() for model in ("", *models)}
         self.difficulty = Distribution(_TENTHS)
         self.in_flight = 0
+        self.learning = LearningTally()
+        self.gauges: Mapping[str, Gauge] = {}
+        """How full the pools of the models are between which `auto` chooses."""
+        self.relieved: dict[tuple[str, str], int] = {}
+        """Answers by the second model because the first was busy."""
+        self.switched: dict[tuple[str, str], int] = {}
+        """Conversations that went on from the first model to the second."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -118,4 +128,25 @@ class RouterMetrics(Collector):
         difficulty = HistogramMetricFamily("fenzhen_difficulty_ratio", "Difficulty of the queries to `auto`, 0 to 1.")
         self.difficulty.add_to(difficulty, [])
         yield difficulty
+        yield from self.learning.families()
         yield GaugeMetricFamily("fenzhen_in_flight", "Requests being answered now.", value=self.in_flight)
+        load = GaugeMetricFamily(
+            "fenzhen_load_ratio", "Requests in flight beside what fills the pool, smoothed.", labels=["model"]
+        )
+        relief = GaugeMetricFamily(
+            "fenzhen_relief_ratio", "How far from the border of difficulty questions are moved off a busy model now.",
+            labels=["model"],
+        )  # fmt: skip
+        for model, gauge in self.gauges.items():
+            load.add_metric([model], gauge.ratio)
+            relief.add_metric([model], gauge.margin)
+        relieved = CounterMetricFamily(
+            "fenzhen_relieved", "Answers by another model than the fitting one, which was busy.", labels=["from", "to"]
+        )
+        switched = CounterMetricFamily(
+            "fenzhen_conversation_switches", "Conversations that changed their model.", labels=["from", "to"]
+        )
+        for family, counts in ((relieved, self.relieved), (switched, self.switched)):
+            for pair, count in counts.items():
+                family.add_metric(list(pair), count)
+        yield from (load, relief, relieved, switched)

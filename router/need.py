@@ -2,17 +2,18 @@
 
 from typing import Final
 
-from router.difficulty import judge
+from router.conversations import places_of
+from router.estimate import Judge
 from router.languages import languages_of
 from router.openai_request import Body, Route, answer_tokens, written
 from router.policy import Need
-from router.query import query_of_text, read_chat
+from router.query import read_chat, read_prompt
 
 # An answer whose length nobody has limited is taken to need so many tokens.
 USUAL_ANSWER_TOKENS: Final = 256
 
 
-def need_of(route: Route, body: Body) -> Need:
+def need_of(route: Route, body: Body, judge: Judge) -> Need:
     """What one request asks of a model."""
     if route == "chat":
         tools = body.get("tools")
@@ -24,17 +25,23 @@ def need_of(route: Route, body: Body) -> Need:
             wants_json=answer_format.get("type") in ("json_object", "json_schema"),
         )
         tools_tokens = tokens_in(written(tools).decode()) if offers_tools else 0
+        before, here = places_of(body["messages"], texts)
     else:
         offers_tools, tools_tokens = False, 0
-        query = query_of_text(body["prompt" if route == "completions" else "input"])
-        texts = [query.text]
-    difficulty = judge(query)
+        before = here = None
+        query, text = read_prompt(body["prompt" if route == "completions" else "input"])
+        texts = [text]
+    estimate = judge.estimate(query)
     return Need(
-        difficulty=difficulty.value,
-        why_difficult=difficulty.reason,
+        difficulty=estimate.difficulty,
+        why_difficult=estimate.reason,
         languages=languages_of(*texts),
         tools=offers_tools,
         tokens=tokens_in(*texts) + tools_tokens + (answer_tokens(body) or USUAL_ANSWER_TOKENS),
+        chances=estimate.chances,
+        scale=estimate.scale,
+        before=before,
+        here=here,
     )
 
 

@@ -4,11 +4,14 @@ Directory reports say who is ready; what this replica has seen itself (a refused
 All state belongs to one event loop.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from cluster.directory import Table
 from router.affinity import Ring
+from router.pressure import Seen
 from router.slot import Slot
 
 # Told to a client when nothing better is known.
@@ -28,11 +31,13 @@ _BUSIER_REQUESTS: Final = 2
 class Pool:
     """The endpoints of one model."""
 
-    __slots__ = ("_ring", "_turn", "in_flight", "slots")
+    __slots__ = ("_full_at", "_ring", "_turn", "in_flight", "slots")
 
-    def __init__(self) -> None:
+    def __init__(self, full_at: float = inf) -> None:
+        """`full_at`: requests in flight from here at which one endpoint is full."""
         self.slots: list[Slot] = []
         """In the table's order."""
+        self._full_at = full_at
         self.in_flight = 0
         self._ring: Ring[Slot] | None = None
         self._turn = 0
@@ -84,6 +89,11 @@ class Pool:
                 return True
         return False
 
+    def seen(self, now_s: float) -> Seen:
+        """How full it is."""
+        ready = sum(now_s >= slot.usable_from_s for slot in self.slots)
+        return Seen(self.in_flight, ready * self._full_at if ready else 0.0)
+
     def answered_badly(self, slot: Slot, now_s: float) -> None:
         """The endpoint answered that it has failed."""
         slot.answered_badly(now_s, is_replaceable=self.is_ready(now_s, (slot,)))
@@ -127,8 +137,9 @@ class Pool:
 class Pools:
     """The pools of all models on duty."""
 
-    def __init__(self, models: Collection[str]) -> None:
-        self._pools = {model: Pool() for model in models}
+    def __init__(self, models: Collection[str], full_at: Mapping[str, float] = MappingProxyType({})) -> None:
+        """`full_at`: the requests in flight from here at which one endpoint of a model is full, where that is known."""
+        self._pools = {model: Pool(full_at.get(model, inf)) for model in models}
 
     def of(self, model: str) -> Pool:
         """The pool of one model. Raises KeyError for one that is not on duty."""
@@ -152,6 +163,10 @@ class Pools:
             slot.close()
         for model, pool in self._pools.items():
             pool.replace(fresh[model])
+
+    def seen(self, now_s: float) -> dict[str, Seen]:
+        """How full each is."""
+        return {model: pool.seen(now_s) for model, pool in self._pools.items()}
 
     def sweep(self, now_s: float) -> None:
         """Close connections that nobody has used for long."""

@@ -360,31 +360,3 @@ def scan(  # type: ignore[no-untyped-def]
         row[AT_PROOF] = 1.0
     if _is_closed(text, root, keys, children, cue_of):
         row[AT_CLOSED] = 1.0
-
-
-@njit(types.boolean(types.float64, types.int64, types.float64, types.int64), cache=True)
-def _is_before(push, rank, other_push, other_rank):  # type: ignore[no-untyped-def]
-    return push > other_push or (push == other_push and rank > other_rank)
-
-
-@njit(types.UniTuple(types.float64, 4)(_ROW, _ROW, _U16, types.float64, types.float64), cache=True)
-def weigh(row, weights, rank, bias, worth_telling):  # type: ignore[no-untyped-def]
-    """The odds of "hard" as a ratio 0 to 1, the two features that pushed furthest to that side (-1: none), its side.
-
-    Of two that push alike the one with the higher `rank` is told first.
-    """
-    log_odds = bias
-    for place in range(len(row)):
-        log_odds += row[place] * weights[place]
-    ratio = round(1.0 / (1.0 + np.exp(-log_odds)), 3)
-    sign = 1.0 if ratio >= 0.5 else -1.0
-    first, second = -1, -1
-    for place in range(len(row)):
-        push = sign * row[place] * weights[place]
-        if push < worth_telling:
-            continue
-        if first < 0 or _is_before(push, rank[place], sign * row[first] * weights[first], rank[first]):
-            first, second = place, first
-        elif second < 0 or _is_before(push, rank[place], sign * row[second] * weights[second], rank[second]):
-            second = place
-    return ratio, float(first), float(second), sign

@@ -6,21 +6,22 @@ import numpy as np
 
 from router.words import CUES, KIND_OF_CUE
 
-# Kinds of cue words first, in the order of `CUES`; then what is counted of a question's shape and surroundings.
+# Kinds of cue words first, in the order of `CUES`; then what is counted of a question's shape.
 _SHAPES: Final = (
     "empty", "sums", "numbers", "symbols", "clauses", "length", "questions", "items", "choice", "material", "fence",
-    "closed", "context", "follow_up", "tools", "json",
+    "closed",
 )  # fmt: skip
 FEATURES: Final = (*CUES, *_SHAPES)
 """Names of the numbers in a row."""
 
+FEATURE_COUNT: Final = len(FEATURES)
 KIND_COUNT: Final = len(CUES)
 CUE_COUNT: Final = len(KIND_OF_CUE)
 AT_PROOF: Final = FEATURES.index("proof")
 (
     AT_EMPTY, AT_SUMS, AT_NUMBERS, AT_SYMBOLS, AT_CLAUSES, AT_LENGTH, AT_QUESTIONS, AT_ITEMS, AT_CHOICE, AT_MATERIAL,
-    AT_FENCE, AT_CLOSED, AT_CONTEXT, AT_FOLLOW_UP, AT_TOOLS, AT_JSON,
-) = range(KIND_COUNT, len(FEATURES))  # fmt: skip
+    AT_FENCE, AT_CLOSED,
+) = range(KIND_COUNT, FEATURE_COUNT)  # fmt: skip
 # Several numbers are a sum to be done only where something is asked for.
 AT_SUMS_NEED: Final = tuple(FEATURES.index(name) for name in ("calculation", "quantity", "amount"))
 _YES_NO_HEADS: Final = ["is", "are", "was", "were", "do", "does", "did", "has", "have", "may", "can", "must", "should"]

@@ -3,16 +3,20 @@
 import asyncio
 import math
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from cluster.directory import Table
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
 from router.answerer import Answerer
 from router.client_connection import ClientConnection
+from router.estimate import Judge
 from router.http_request import Limits
 from router.ingress import Ingress
 from router.listener import others_listen, refuse_silently, waiting_in
 from router.metrics import RouterMetrics
+from router.overheard import Listening
 from router.pools import Pools
 
 # Time-outs are configured in whole seconds: looking twice a second keeps them within half a second at no cost.
@@ -32,11 +36,20 @@ _ACCEPT_TIMEOUT_S = 2.0
 class RouterServer:
     """The router's own HTTP server: build it, `start` it, `drain` it, all on the loop that it was given."""
 
-    def __init__(self, cards: tuple[Model, ...], settings: RouterSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        cards: tuple[Model, ...],
+        settings: RouterSettings,
+        loop: asyncio.AbstractEventLoop,
+        judge: Judge,
+        full_at: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """`full_at`: see `Pools`."""
         self._settings = settings
         self._loop = loop
-        self._pools = Pools([card.name for card in cards])
-        self._answerer = Answerer(cards, self._pools, RouterMetrics(tuple(card.name for card in cards)), settings, loop)
+        self._pools = Pools([card.name for card in cards], full_at)
+        metrics = RouterMetrics(tuple(card.name for card in cards))
+        self._answerer = Answerer(cards, self._pools, metrics, settings, loop, judge)
         self._ingress = Ingress(self._answerer, self)
         self._limits = Limits(
             max_header_bytes=settings.max_header_bytes,
@@ -69,6 +82,24 @@ class RouterServer:
     def update(self, table: Table) -> None:
         """Take over a new table of endpoints."""
         self._pools.update(table)
+
+    @property
+    def pools(self) -> Pools:
+        """The pools of all models; their state belongs to the loop that this server was given."""
+        return self._pools
+
+    @property
+    def metrics(self) -> RouterMetrics:
+        """What is counted here."""
+        return self._answerer.metrics
+
+    def listen_in(self, listening: Listening) -> None:
+        """Keep a share of the chats, to learn from them. Before `start`."""
+        self._answerer.listening = listening
+
+    def use(self, judge: Judge) -> None:
+        """Judge with another one from the next request on. On the loop that this server was given."""
+        self._answerer.use(judge)
 
     @property
     def in_flight(self) -> int:
@@ -130,7 +161,7 @@ class RouterServer:
         self._sweeping = self._loop.call_later(SWEEP_S / _SWEEP_PARTS if self._unswept else SWEEP_S, self._sweep)
         now_s = self._loop.time()
         if not self._unswept:
-            self._pools.sweep(now_s)
+            self._answerer.sweep(now_s)
             self._unswept = list(self._connections)
             self._swept_at_once = max(_MIN_SWEPT, math.ceil(len(self._unswept) / _SWEEP_PARTS))
         part = self._unswept[-self._swept_at_once :]

@@ -48,6 +48,12 @@ _RESERVED: Mapping[str, str] = {
 _JSON_LISTS = frozenset({"allowed-origins", "allowed-methods", "allowed-headers"})
 _REPEATED = frozenset({"middleware"})
 
+# So many vLLM 0.32 works on at once, on GPUs below 70 GB. On larger ones it takes 1,024, at which every answer is slow:
+# who would rather fill them first says so with `busy_in_flight`.
+_GPU_REQUESTS = 256
+# As `cpu_kv_cache_gib` says in the settings: what the cache holds, not vLLM's 128, is the limit.
+_CPU_REQUESTS_PER_GIB = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -74,6 +80,17 @@ def device_of(pool: Pool, build: Build) -> Build:
         wanted, found = f"fenzhen[{pool.device}]", f"fenzhen[{build}]"
         raise UserError(f"pool {pool.model}: device is {pool.device}, but {found} is installed; install {wanted}")
     return build
+
+
+def busy_in_flight(pool: Pool, build: Build) -> int:
+    """Requests in flight at which one engine of a pool is full; more wait in its queue."""
+    if pool.busy_in_flight is not None:
+        return pool.busy_in_flight
+    for name, value in pool.engine_args.items():
+        # The settings do not say that it is a number; vLLM does, before a start.
+        if name.replace("_", "-") == "max-num-seqs" and str(value).isdecimal():
+            return max(1, int(str(value)))
+    return _GPU_REQUESTS if device_of(pool, build) == "gpu" else _CPU_REQUESTS_PER_GIB * pool.cpu_kv_cache_gib
 
 
 def engine_arguments(model: Model, pool: Pool, folder: Path, device: Build, host: str, port: int) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ import sys
 import uvloop
 
 from cluster.settings import Router as RouterSettings
+from router.estimate import Judge
+from router.judge_file import DEFAULT, load
 from router.server import RouterServer
 from tests.fakes.stack import SMALL
 
@@ -19,7 +21,8 @@ async def serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     leaving = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, leaving.set)
-    server = RouterServer((SMALL,), RouterSettings(port=port, drain_s=10, drain_idle_s=1), loop)
+    judge = Judge(load(DEFAULT))
+    server = RouterServer((SMALL,), RouterSettings(port=port, drain_s=10, drain_idle_s=1), loop, judge)
     await server.start()
     print("serving", flush=True)
     await leaving.wait()

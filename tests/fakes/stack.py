@@ -11,6 +11,7 @@ from cluster.settings import FolderSource, Model
 from cluster.settings import Router as RouterSettings
 from router.server import RouterServer
 from tests.fakes.engine import FakeEngine, options
+from tests.fakes.judges import shipped
 
 
 def card(name: str, *, size_b: float = 1, max_difficulty: float = 1, **more: object) -> Model:
@@ -110,9 +111,13 @@ async def start_engine(name: str, number: int, engine_options: str) -> RunningEn
 async def fake_stack(
     cards: Sequence[Model] = (SMALL, LARGE),
     engines: Mapping[str, Sequence[str]] | None = None,
+    full_at: Mapping[str, float] | None = None,
     **router_settings: object,
 ) -> AsyncIterator[FakeStack]:
-    """Start a router and engines: by default one of each model. `engines` gives each engine's options."""
+    """Start a router and engines: by default one of each model. `engines` gives each engine's options.
+
+    `full_at`: see `Pools`.
+    """
     wanted = engines if engines is not None else {model.name: [""] for model in cards}
     running = {
         name: [await start_engine(name, number, text) for number, text in enumerate(texts)]
@@ -121,7 +126,7 @@ async def fake_stack(
     settings = RouterSettings.model_validate(
         {"drain_s": 5, "drain_idle_s": 0, "connect_timeout_s": 1} | router_settings
     )
-    router = RouterServer(tuple(cards), settings, asyncio.get_running_loop())
+    router = RouterServer(tuple(cards), settings, asyncio.get_running_loop(), shipped(), full_at or {})
     port = await router.start(port=0)
     stack = FakeStack(router, f"http://127.0.0.1:{port}", port, running)
     stack.publish()

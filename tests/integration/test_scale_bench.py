@@ -28,6 +28,7 @@ from loadtests.router_bench.patient import Patience, PatientLoad, report_of
 from loadtests.router_bench.stack import Stack
 from loadtests.router_bench.wire import answer_to
 from router.server import RouterServer
+from tests.fakes.judges import shipped
 from tests.fakes.stack import LARGE, SMALL
 
 CORE = min(os.sched_getaffinity(0))
@@ -193,7 +194,9 @@ async def test_the_mixed_load_gets_from_our_router_what_it_expects(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with engines_that_leave(2, CORE, tmp_path) as engines:
-        router = RouterServer((SMALL, LARGE), RouterSettings(drain_s=1, drain_idle_s=0), asyncio.get_running_loop())
+        router = RouterServer(
+            (SMALL, LARGE), RouterSettings(drain_s=1, drain_idle_s=0), asyncio.get_running_loop(), shipped()
+        )
         port = await router.start(port=0)
         router.update(
             Table(1, tuple(endpoint(model, at) for model, (at, _) in zip(("small", "large"), engines, strict=True)))

@@ -13,11 +13,14 @@ from loadtests.questions import load
 from router.affinity import home_of
 from router.chat_reader import ChatReader
 from router.engine_request import body_for
+from router.estimate import Judge
 from router.need import need_of
 from router.openai_request import parse
 from router.policy import AUTO
+from tests.fakes.judges import shipped, weights
 
-READER = ChatReader()
+JUDGE = shipped()
+READER = ChatReader(JUDGE)
 HI: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -31,7 +34,7 @@ def agrees(raw: bytes) -> bool:
     assert thorough.body is not None
     assert (request.model, request.is_stream) == (thorough.model, thorough.is_stream)
     assert request.home == home_of(thorough.body)
-    assert need == (need_of("chat", thorough.body) if thorough.model == AUTO else None)
+    assert need == (need_of("chat", thorough.body, JUDGE) if thorough.model == AUTO else None)
     assert orjson.loads(body_for("other", request, raw)) == thorough.body | {"model": "other"}
     return True
 
@@ -50,6 +53,7 @@ def agrees(raw: bytes) -> bool:
         {"seed": -3, "user": "somebody", "top_k": 20, "repetition_penalty": 1.1, "logprobs": True, "top_logprobs": 5},
         {"messages": [{"role": "system", "content": ""}, {"content": "你好 αβγ \U0001f600\t\"x\"\\", "role": "user"}]},
         {"messages": [{"role": role, "content": "Почему?", "name": "a"} for role in ("developer", "user")]},
+        {"messages": [{"role": "user", "content": text} for text in ("See <b> [1]: x:", "Explain x: y [a].")]},
         {"messages": [{"role": "user", "content": "why? " * 3000}, {"role": "user", "content": "为什么？" * 2000}]},
     ],
 )  # fmt: skip
@@ -119,8 +123,40 @@ def test_a_body_longer_than_the_kept_space_is_read_all_the_same() -> None:
     assert agrees(orjson.dumps(HI | {"messages": [{"role": "user", "content": "为" * 300_000}]}))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "why?",
+        "  \n \n \n \n \n \n \n",
+        "<context>a</context> What is said there?",
+        "Context: a\nQuestion: what is said there?",
+    ],
+)
+def test_a_question_that_leans_on_something_is_left_to_the_thorough_way(content: str) -> None:
+    messages = [{"role": "user", "content": "Name a prime."}, {"role": "user", "content": content}]
+    assert READER.read(orjson.dumps(HI | {"messages": messages})) is None
+    assert READER.read(orjson.dumps(HI | {"messages": messages, "model": "small"})) is not None
+
+
+def test_another_judge_is_used_from_the_next_request_on() -> None:
+    reader, other = ChatReader(JUDGE), Judge(weights())
+    raw = orjson.dumps(HI | {"messages": [{"role": "user", "content": "Name the largest city of each continent."}]})
+    before = reader.read(raw)
+    reader.judge = other
+    after = reader.read(raw)
+    reader.judge = JUDGE
+    assert reader.read(raw) == before
+    assert after is not None
+    assert after[1] == need_of("chat", orjson.loads(raw), other)
+    assert after != before
+
+
+_FRAMES = st.lists(
+    st.sampled_from(["<context>", "</context>", "Question:", "\nContext:", "[doc 1]", "Prove it", "谢谢", "\n", "你"])
+).map("".join)
 _TEXT = (
-    st.text()
+    _FRAMES
+    | st.text()
     | st.text(st.sampled_from('aZ 你嗎？，"\\\n\t/αβγ\u3000Ａ①ё\U0001f600\U00020000'))
     | st.sampled_from(["auto", "hi"])
 )
@@ -164,7 +200,7 @@ def test_both_ways_of_reading_agree(
         pytest.fail(f"the quick way took what the thorough one refuses: {error}")
 
 
-_TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 _ORDINARY = st.fixed_dictionaries(
     {
         "model": st.sampled_from(["auto", "small", "a.b-c_1"]),
@@ -173,7 +209,7 @@ _ORDINARY = st.fixed_dictionaries(
                 {"role": st.sampled_from(["system", "user", "assistant", "developer"]), "content": _TEXTS}
             ),
             max_size=4,
-        ).map(lambda messages: [*messages, {"role": "user", "content": "最后"}]),
+        ).map(lambda messages: [*messages, {"role": "user", "content": "最后一个问题：窗口几点关门？"}]),
     },
     optional={
         "stream": st.booleans(),

@@ -7,13 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.features import features_of, normalised
-from router.query import Query
+from router.features import normalised, points_of
+from router.scan_tables import FEATURES
+from router.signs import SignReader
 
 HAN = "[\u2e80-\uffff]"
 ALPHABETS = st.sampled_from(
     ["a 你\t好 \t", "你好 aB，。\u3000Ａ１①", "αΣσ İı你ǅ\u00a0 \t", "“a” …é—你\u200b😀 𠮷", "ab, \t"]
 )
+
+
+def features_of(text: str) -> dict[str, float]:
+    row = SignReader().read(points_of(normalised(text)), len(text))
+    return {name: amount for name, amount in zip(FEATURES, row.tolist(), strict=False) if amount}
 
 
 def slowly_folded(text: str) -> str:
@@ -63,16 +69,15 @@ def test_no_character_keeps_its_width_or_its_capital() -> None:
     ],
 )
 def test_shapes_are_seen(text: str, found: set[str]) -> None:
-    assert features_of(Query(text)).keys() - {"length"} == found
+    assert features_of(text).keys() - {"length"} == found
 
 
 def test_what_is_absent_is_left_out() -> None:
     bare = "word " * 14
-    assert features_of(Query(bare)) == {}
-    assert features_of(Query(bare, 2000, 2, True, True)).keys() == {"context", "follow_up", "tools", "json"}
+    assert features_of(bare) == {}
 
 
 def test_the_stem_of_a_multiple_choice_ends_before_its_first_option() -> None:
     options = "\nA. why, why\nB. prove it!\nC. compare?"
-    assert features_of(Query("a stem" + options)).keys() == {"choice", "length"}
-    assert "proof" in features_of(Query("prove it" + options))
+    assert features_of("a stem" + options).keys() == {"choice", "length"}
+    assert "proof" in features_of("prove it" + options)

@@ -3,6 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.metrics import RouterMetrics
+from router.pressure import Pressure, Seen
 
 
 def samples(metrics: RouterMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -42,3 +43,19 @@ def test_counts_are_kept_by_model_and_status() -> None:
     assert page["fenzhen_requests_total", (("model", "small"), ("status", "200"))] == 2
     assert page["fenzhen_retries_total", (("model", "small"),)] == 1
     assert ("fenzhen_choices_total", (("by", "auto"), ("model", ""))) not in page
+
+
+def test_how_full_the_pools_are_and_what_was_moved_is_told_by_model() -> None:
+    metrics = RouterMetrics(("small", "large"))
+    pressure = Pressure(("small", "large"), from_ratio=0.85, max_relief=0.15)
+    metrics.gauges = pressure.gauges
+    for now_s in range(60):
+        pressure.look({"small": Seen(32, 64.0), "large": Seen(8, 4.0)}, float(now_s))
+    metrics.relieved["large", "small"] = 3
+    metrics.switched["small", "large"] = 2
+    page = samples(metrics)
+    assert abs(page["fenzhen_load_ratio", (("model", "small"),)] - 0.5) < 0.001
+    assert page["fenzhen_relief_ratio", (("model", "small"),)] == 0
+    assert page["fenzhen_relief_ratio", (("model", "large"),)] == 0.15
+    assert page["fenzhen_relieved_total", (("from", "large"), ("to", "small"))] == 3
+    assert page["fenzhen_conversation_switches_total", (("from", "small"), ("to", "large"))] == 2

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from router.need import USUAL_ANSWER_TOKENS, need_of, tokens_in
 from router.openai_request import Route
 from router.policy import Need
+from tests.fakes.judges import shipped
 
+JUDGE = shipped()
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 
 
 def need(route: Route = "chat", **body: object) -> Need:
-    return need_of(route, {"model": "auto", **body})
+    return need_of(route, {"model": "auto", **body}, JUDGE)
 
 
 def user(text: str) -> dict[str, str]:
@@ -74,3 +76,15 @@ def test_a_chinese_character_is_a_token_and_so_are_four_latin_letters(text: str,
 @given(st.lists(st.text() | st.text("a你é\ud800😀"), max_size=5))
 def test_texts_count_like_one_text_of_as_many_lines(texts: list[str]) -> None:
     assert tokens_in(*texts) == tokens_in("\n".join(texts))
+
+
+def test_passages_around_a_question_count_as_length_and_not_as_the_question() -> None:
+    question = "What time does the library open?"
+    framed = f"<context>{'Prove it. ' * 500}</context>{question}"
+    for asked, plain in (
+        (need(messages=[user(framed)]), need(messages=[user(question)])),
+        (need("completions", prompt=framed), need("completions", prompt=question)),
+    ):
+        assert asked.tokens > 1000 + plain.tokens
+        assert asked.why_difficult.split(";")[0] == plain.why_difficult.split(";")[0]
+        assert plain.difficulty < asked.difficulty < plain.difficulty + 0.2

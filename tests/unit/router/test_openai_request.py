@@ -11,6 +11,9 @@ from cluster.errors import BadRequest
 from router.engine_request import body_for
 from router.need import need_of
 from router.openai_request import Route, parse
+from tests.fakes.judges import shipped
+
+JUDGE = shipped()
 
 HI = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -51,7 +54,7 @@ def test_a_body_that_cannot_be_meant_is_refused(raw: bytes) -> None:
 def test_a_body_that_is_only_odd_is_read(change: dict[str, object]) -> None:
     api_request = parse("chat", json.dumps(HI | change).encode())
     assert api_request.body is not None
-    assert need_of("chat", api_request.body).tokens > 0
+    assert need_of("chat", api_request.body, JUDGE).tokens > 0
     assert not api_request.is_stream
 
 
@@ -122,7 +125,7 @@ def _is_taken(route: Route, raw: bytes) -> bool:
     try:
         api_request = parse(route, raw)
         assert api_request.body is not None
-        need_of(route, api_request.body)
+        need_of(route, api_request.body, JUDGE)
         body_for("small", api_request, raw)
     except BadRequest:
         return False

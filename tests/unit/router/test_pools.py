@@ -214,3 +214,16 @@ def test_pictures_count_and_what_cannot_be_written_does_no_harm() -> None:
     )
     assert home_of({"messages": [{"role": "user", "content": nested}]}) is not None
     assert home_of({"messages": [{"role": "user", "content": "\ud800"}]}) is not None
+
+
+def test_a_pool_is_as_large_as_its_usable_endpoints_together() -> None:
+    three = [replace(ENDPOINT, endpoint_id=f"e{n}", base_url=f"http://127.0.0.1:{9001 + n}") for n in range(3)]
+    made = Pools(["small", "large"], {"small": 16})
+    made.update(Table(1, (*three[:2], replace(three[2], state="starting"))))
+    pool = made.of("small")
+    pool.take(pool.slots[0])
+    assert made.seen(0.0) == {"small": (1, 32), "large": (0, 0)}
+    pool.slots[0].failed(0.0)
+    assert pool.seen(0.0).capacity == 16
+    # Where nobody has said when it is full it never is.
+    assert pools(ENDPOINT).of("small").seen(0.0).capacity == float("inf")

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.difficulty import judge
-from router.query import CHARS_PER_TOKEN, Query, query_of_text, read_chat
+from router.query import CHARS_PER_TOKEN, Query, query_of, read_chat, read_prompt
+from tests.fakes.judges import shipped
+
+JUDGE = shipped()
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 ANYTHING = st.recursive(
@@ -28,7 +30,7 @@ def test_the_newest_user_turn_is_the_question_and_the_rest_is_context() -> None:
         {"role": "user", "content": "second"},
     ]
     query, texts = read_chat(messages)
-    assert query == Query("second", context_chars=7 + 5 + 6, turns=2)
+    assert query == Query("second", context_chars=7 + 5 + 6, turns=2, before="first")
     assert texts == ["be kind", "first", "answer", "second"]
 
 
@@ -79,10 +81,38 @@ def test_odd_messages_count_as_empty(messages: object) -> None:
     ],
 )
 def test_prompts_of_every_shape_are_read(prompt: object, query: Query) -> None:
-    assert query_of_text(prompt) == query
+    assert read_prompt(prompt)[0] == query
 
 
 @given(MESSAGES | ANYTHING)
 def test_no_body_whatever_stops_the_judge(body: object) -> None:
-    for query in (read_chat(body)[0], query_of_text(body)):
-        assert 0 <= judge(query).value <= 1
+    for query in (read_chat(body)[0], read_prompt(body)[0]):
+        assert 0 <= JUDGE.estimate(query).difficulty <= 1
+
+
+def test_what_an_application_puts_around_a_question_is_context() -> None:
+    content = "<context>a passage</context>\nWhat does it say?"
+    query, texts = read_chat([{"role": "user", "content": content}])
+    assert query == Query("What does it say?", context_chars=len(content) - 17)
+    assert texts == [content]
+    assert query_of(content) == query
+    assert read_prompt(content) == (query, content)
+
+
+def test_a_turn_that_holds_only_a_tools_output_goes_on_with_the_question_before_it() -> None:
+    output = "<tool_result>3 files</tool_result>"
+    query, _ = read_chat(
+        [{"role": "user", "content": "Rename the files."}, {"role": "user", "content": output},
+         {"role": "user", "content": output}]
+    )  # fmt: skip
+    assert query == Query("Rename the files.", context_chars=2 * len(output), turns=3)
+    assert read_chat([{"role": "user", "content": output}])[0].text == output
+
+
+@pytest.mark.parametrize("short", ["继续", "why?", "那第二条呢"])
+def test_a_short_turn_leans_on_the_one_before(short: str) -> None:
+    first = {"role": "user", "content": "Prove that there are infinitely many primes."}
+    query, _ = read_chat([first, {"role": "assistant", "content": "Euclid"}, {"role": "user", "content": short}])
+    assert (query.text, query.before) == (short, first["content"])
+    assert read_chat([first, {"role": "user", "content": short * 6}])[0].before == ""
+    assert read_chat([{"role": "user", "content": short}])[0].before == ""

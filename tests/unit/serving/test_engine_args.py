@@ -7,6 +7,7 @@ from cluster.errors import UserError
 from cluster.settings import EngineArg, FolderSource, Model, Pool
 from serving.engine_args import (
     Build,
+    busy_in_flight,
     device_of,
     engine_arguments,
     engine_command,
@@ -135,6 +136,29 @@ def test_a_device_that_the_installed_build_cannot_use_is_refused() -> None:
     with pytest.raises(UserError, match=r"pool small: device is gpu, but fenzhen\[cpu\] is installed"):
         device_of(Pool(model="small", memory_bytes=1, device="gpu"), "cpu")
     assert device_of(Pool(model="small", memory_bytes=1), "gpu") == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("engine_args", "build", "full"),
+    [
+        ({}, "gpu", 256),
+        ({}, "cpu", 16),
+        ({"max_num_seqs": 12}, "gpu", 12),
+        ({"max_num_seqs": "12"}, "cpu", 12),
+        ({"max_num_seqs": "many"}, "cpu", 16),
+    ],
+)
+def test_an_engine_is_full_where_vllm_begins_to_queue(
+    engine_args: dict[str, EngineArg], build: Build, full: int
+) -> None:
+    assert busy_in_flight(pool(**engine_args), build) == full
+    underscored = Pool(model="small", memory_bytes=1, engine_args=engine_args)
+    assert busy_in_flight(underscored, build) == full
+
+
+def test_when_an_engine_is_full_may_be_stated_and_grows_with_its_cache_on_a_cpu() -> None:
+    assert busy_in_flight(pool(max_num_seqs=12).model_copy(update={"busy_in_flight": 5}), "gpu") == 5
+    assert busy_in_flight(Pool(model="small", memory_bytes=1, cpu_kv_cache_gib=4), "cpu") == 64
 
 
 def test_a_command_runs_our_own_start_of_vllm() -> None:

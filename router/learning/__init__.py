@@ -1,0 +1,1 @@
+"""Making, measuring and replacing judges: all that happens off the request path."""
