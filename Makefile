@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
-.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router lock clean
+.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router bench-routing judge lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -72,6 +72,17 @@ ability: setup  ## Measure what each model of the running stack can do
 bench-router: $(VENV)/.installed-loadtest  ## Measure a request's cost beside rival proxies (35 minutes; BENCH="--quick" SCALE="--quick")
 	$(BIN)/python -m loadtests.router_bench $(BENCH)
 	$(BIN)/python -m loadtests.router_bench.scale_main $(SCALE)
+
+# Public routing sets lie in the folder DATA; nothing of them is kept here. One core, so that figures are the same again.
+ROUTING_PYTHON := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python
+
+bench-routing: setup  ## Measure the judge of questions on public sets (DATA=folder; 10 minutes; BENCH="--json PATH")
+	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make bench-routing DATA=folder"; exit 2; }
+	@$(ROUTING_PYTHON) -m router.learning.bench --data "$(DATA)" $(BENCH)
+
+judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)
+	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make judge DATA=folder"; exit 2; }
+	@$(ROUTING_PYTHON) -m fenzhen router train --public "$(DATA)" --name default-1 --output router/default.judge
 
 # ---- environments ---------------------------------------------------------------------------------------------------
 

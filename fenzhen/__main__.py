@@ -1,22 +1,11 @@
 """The command `fenzhen`: a table of subcommands, each imported only when it is called."""
 
-import importlib
 import sys
-from dataclasses import dataclass
 
 import click
 
 from fenzhen.errors import Invocation, exit_code_of
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a subcommand lives, and its line in `fenzhen --help`, which must not import it."""
-
-    module: str
-    attribute: str
-    line: str
-
+from fenzhen.lazy_group import Entry, LazyGroup
 
 COMMANDS = {
     "up": Entry("fenzhen.up", "up", "Start the models and the router."),
@@ -25,44 +14,14 @@ COMMANDS = {
     "update": Entry("fenzhen.update", "update", "Take over a changed configuration without a stop."),
     "down": Entry("fenzhen.down", "down", "Stop everything and confirm that nothing is left."),
     "models": Entry("fenzhen.models", "models", "List, fetch and verify the models."),
+    "router": Entry("fenzhen.router", "router", "Train, measure and tune the judge of questions."),
     "doctor": Entry("fenzhen.doctor", "doctor", "Check this machine before a start."),
     "config": Entry("fenzhen.config", "config", "Print the configuration in effect, to start a fenzhen.yaml from."),
     "version": Entry("fenzhen.version", "version", "Print the versions of Fenzhen and its engine."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name only."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of the table, which is the order in which people need them."""
-        return list(COMMANDS)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Add the nearest right name to the message for a wrong one: click only looks among imported commands."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command = getattr(importlib.import_module(entry.module), entry.attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table for `--help`, without an import."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def fenzhen() -> None:
     """Sends easy questions to a small model and hard ones to a large model, on this machine.
 

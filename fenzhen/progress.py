@@ -12,7 +12,16 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column
 
 from registry.progress import Progress as Transfer
@@ -36,18 +45,21 @@ class Reporter(Transfer, Protocol):
         """End. A stage that an error ended is not called done."""
 
 
-def reporter(console: Console) -> Reporter:
-    """The reporter that suits where the console writes to."""
+def reporter(console: Console, counted: str = "") -> Reporter:
+    """The reporter that suits where the console writes to. `counted` names what is counted, if it is not bytes."""
     # Only a terminal has a width to break lines at.
-    lines = LineReporter(lambda line: console.print(line, soft_wrap=True))
-    return BarReporter(lines, console) if console.is_terminal else lines
+    lines = LineReporter(lambda line: console.print(line, soft_wrap=True), counted=counted)
+    return BarReporter(lines, console, counted) if console.is_terminal else lines
 
 
 class LineReporter:
     """A line at the start of a stage, at each tenth (every 3 s at most) or 15 s, and at its end."""
 
-    def __init__(self, say: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, say: Callable[[str], object], clock: Callable[[], float] = time.monotonic, counted: str = ""
+    ) -> None:
         self._say = say
+        self._counted = counted
         self._clock = clock
         self._is_open = False
         self._total_bytes: int | None = None
@@ -62,7 +74,7 @@ class LineReporter:
         self._is_open, self._total_bytes = True, total_bytes
         self._done_bytes = self._said_bytes = 0
         self._began_s = self._said_s = self._clock()
-        self._say(f"{title} ({decimal(total_bytes)})" if total_bytes is not None else title)
+        self._say(f"{title} ({self._amount(total_bytes)})" if total_bytes is not None else title)
 
     def advance(self, done_bytes: int) -> None:
         """Bytes done since the stage began: all of them, not the difference."""
@@ -88,7 +100,7 @@ class LineReporter:
     def end_stage(self) -> None:
         """Say that the stage is done, if there is one."""
         if self._is_open:
-            amount = f"{decimal(self._done_bytes)} " if self._done_bytes else ""
+            amount = f"{self._amount(self._done_bytes)} " if self._done_bytes else ""
             self._say(f"  done, {amount}in {self._clock() - self._began_s:.0f} s")
         self._is_open = False
 
@@ -103,27 +115,35 @@ class LineReporter:
 
     def _so_far(self, passed_s: float) -> str:
         speed = self._done_bytes / passed_s if passed_s > 0 else 0.0
-        parts = [decimal(self._done_bytes)]
+        parts = [self._amount(self._done_bytes)]
         if self._total_bytes:
             share_ratio = self._done_bytes / self._total_bytes
-            parts = [f"{share_ratio:.0%}", f"{parts[0]} of {decimal(self._total_bytes)}"]
-        if speed:
+            parts = [f"{share_ratio:.0%}", f"{parts[0]} of {self._amount(self._total_bytes)}"]
+        if speed and not self._counted:
             parts.append(f"{decimal(int(speed))}/s")
         if speed and self._total_bytes:
             parts.append(f"{max(0, self._total_bytes - self._done_bytes) / speed:.0f} s left")
         return ", ".join(parts)
 
+    def _amount(self, done: int) -> str:
+        return f"{done:,} {self._counted}" if self._counted else decimal(done)
+
 
 class BarReporter:
     """The same first and last lines, and between them a bar with amount, speed and time left."""
 
-    def __init__(self, lines: LineReporter, console: Console) -> None:
+    def __init__(self, lines: LineReporter, console: Console, counted: str = "") -> None:
         self._lines = lines
+        amounts: list[ProgressColumn] = [MofNCompleteColumn(table_column=Column(no_wrap=True))]
+        if not counted:
+            amounts = [
+                DownloadColumn(table_column=Column(no_wrap=True)),
+                TransferSpeedColumn(table_column=Column(no_wrap=True)),
+            ]
         self._bars = Progress(
             TextColumn(" "),
             BarColumn(bar_width=None),
-            DownloadColumn(table_column=Column(no_wrap=True)),
-            TransferSpeedColumn(table_column=Column(no_wrap=True)),
+            *amounts,
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             console=console,
             expand=True,

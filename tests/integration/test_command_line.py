@@ -46,7 +46,8 @@ def test_a_mistyped_command_is_answered_with_the_nearest(home: Path) -> None:
     done = fenzhen(home, "docter")
     assert done.returncode == 2
     assert done.stderr == (
-        "fenzhen: No such command 'docter'. Did you mean 'doctor'?\nfenzhen: `fenzhen --help` shows what can be asked\n"
+        "fenzhen: No such command 'docter'. (Did you mean one of: 'doctor', 'router'?)\n"
+        "fenzhen: `fenzhen --help` shows what can be asked\n"
     )
 
 

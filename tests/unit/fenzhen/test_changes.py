@@ -41,7 +41,7 @@ def test_where_callers_find_the_router_needs_a_restart(value: dict[str, object])
 
 @pytest.mark.parametrize(
     "value",
-    [{"max_difficulty": 0.1}, {"languages": ("en", "fr")}, {"tools": True}, {"parameters_b": 9.0}],
+    [{"max_difficulty": 0.1}, {"languages": ("en", "fr")}, {"tools": True}, {"parameters_b": 9.0}, {"ability": 0.5}],
 )
 def test_what_a_model_is_trusted_with_is_taken_over(value: dict[str, object]) -> None:
     found = changes(TINY, with_card(TINY, SMALL, **value))
@@ -87,5 +87,18 @@ def test_how_much_an_outside_server_reads_concerns_the_router_alone() -> None:
 def test_every_section_of_the_settings_is_compared() -> None:
     """A section that is added one day must not be overlooked: what is not known to be harmless needs a restart."""
     sections = {name for name, value in TINY if isinstance(value, Closed)}
-    assert sections == {"router", "site"}
-    assert set(Settings.model_fields) == {"models", "pools", "router", "site"}
+    assert sections == {"router", "judging", "site"}
+    assert set(Settings.model_fields) == {"models", "pools", "router", "judging", "site"}
+
+
+def test_what_is_learnt_while_serving_is_taken_over() -> None:
+    judging = TINY.judging.model_copy(update={"learn_ratio": 0.02})
+    found = changes(TINY, TINY.model_copy(update={"judging": judging}))
+    assert (found.router, found.restart) == (("judging.learn_ratio: 0.0 → 0.02",), ())
+
+
+def test_when_a_pool_is_full_is_the_router_s_affair() -> None:
+    pool = TINY.pools[0].model_copy(update={"busy_in_flight": 8})
+    found = changes(TINY, TINY.model_copy(update={"pools": (pool, *TINY.pools[1:])}))
+    assert found.router == (f"pools.{pool.model}.busy_in_flight: None → 8",)
+    assert found.restart == ()
