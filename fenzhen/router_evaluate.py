@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Group
@@ -16,7 +16,10 @@ from fenzhen.progress import reporter
 
 if TYPE_CHECKING:
     from router.judge_file import JudgeCard
+    from router.learning.curve import Numbers
+    from router.learning.degrading import Relief, Staying
     from router.learning.evaluation import Evaluation
+    from router.learning.labelled_rows import RowSet
     from router.learning.rewording import Flips
 
 _PRICE = click.FloatRange(0, min_open=True)
@@ -44,6 +47,11 @@ _PRICE = click.FloatRange(0, min_open=True)
     metavar="SMALL LARGE",
     help="What a request costs, in any currency. [default: by the models' parameters_b]",
 )
+@click.option(
+    "--margins",
+    is_flag=True,
+    help="Also say what it costs to move questions under load, and to keep conversations with their model.",
+)
 @click.option("--png", type=click.Path(path_type=Path), metavar="PATH", help="Draw the curves into this file.")
 def evaluate(
     config: Path | None,
@@ -53,6 +61,7 @@ def evaluate(
     public: Path | None,
     judge: Path | None,
     price: tuple[float, float] | None,
+    margins: bool,
     png: Path | None,
 ) -> None:
     """Measure a judge: what share of the questions for the large model recovers how much of its lead, at what cost.
@@ -73,11 +82,14 @@ def evaluate(
     if rows_files or not public:
         sets += rows_of(rows_files, settings)
     output = Output(as_json)
-    evaluations = []
+    evaluations, costs = [], []
     with reporter(output.progress) as progress:
         for rows in sets:
             progress.stage(f"{rows.name}: {len(rows):,} questions", None)
-            evaluations.append(evaluated(rows, scores_of(in_use, rows.prompts, candidate.ability), price_ratio))
+            scores = scores_of(in_use, rows.prompts, candidate.ability)
+            evaluations.append(evaluated(rows, scores, price_ratio))
+            if margins:
+                costs.append(_margins(rows, scores.difficulty, candidate.max_difficulty))
         progress.stage("rewordings", None)
         flips = flips_of(in_use)
     if png:
@@ -91,10 +103,57 @@ def evaluate(
         "learned_from": known,
         "sets": [_document(one) for one in evaluations],
         "rewording": {name: {"flipped": one.flipped, "cases": one.cases} for name, one in flips.items()},
+        "margins": [one.document() for one in costs],
     }  # fmt: skip
-    output.result(document, _view(evaluations, flips, known))
+    output.result(document, Group(*(one.view() for one in costs), _view(evaluations, flips, known)))
     if png:
         output.say(f"The curves: {png}")
+
+
+class _Margins(NamedTuple):
+    """What the margins round one bar cost on one set of rows."""
+
+    name: str
+    bar: float
+    relief: list["Relief"]
+    staying: list["Staying"]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "max_difficulty": self.bar,
+            "relief": [one._asdict() for one in self.relief],
+            "staying": [one._asdict() for one in self.staying],
+        }
+
+    def view(self) -> Group:
+        """For a person."""
+        relief = _table("relief under load", "moved", "to the large model", "quality", "lost (95 %)", "lost by chance")
+        for one in self.relief:
+            relief.add_row(
+                f"{one.margin:+.2f}", f"{one.moved_ratio:.1%}", f"{one.large_ratio:.1%}", f"{one.quality:.3f}",
+                f"{one.lost:+.3f} ({one.lost_low:+.3f} to {one.lost_high:+.3f})", f"{one.lost_by_chance:+.3f}",
+            )  # fmt: skip
+        staying = _table("staying: up, down", "later turns that switch", "quality", "to the large model")
+        for kept in self.staying:
+            staying.add_row(
+                f"{kept.up:.2f}, {kept.down:.2f}", f"{kept.switched_ratio:.1%}", f"{kept.quality:.3f}",
+                f"{kept.large_ratio:.1%}",
+            )  # fmt: skip
+        title = Text(f"{self.name}: margins round max_difficulty {self.bar:g}")
+        return Group(title, relief, Text(""), staying, Text(""))
+
+
+def _margins(rows: "RowSet", difficulty: "Numbers", bar: float) -> _Margins:
+    from router.learning.degrading import relief_costs, staying_costs
+
+    return _Margins(
+        rows.name,
+        bar,
+        relief_costs(difficulty, rows.small, rows.large, bar),
+        staying_costs(difficulty, rows.small, rows.large, bar),
+    )
 
 
 def _known(card: "JudgeCard", evaluations: Sequence["Evaluation"]) -> list[str]:

@@ -128,30 +128,3 @@ def staying_costs(
             Staying(up, down, switches / rows[1:].size, quality / rows.size, larges / rows.size),
         )
     return costs
-
-
-def table(costs: Sequence[Relief]) -> str:
-    """For a terminal and for the documentation."""
-    lines = [
-        "| margin | moved | large model's share | quality | lost (95 % interval) | the same share moved by chance |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {one.margin:+.2f} | {one.moved_ratio:.1%} | {one.large_ratio:.1%} | {one.quality:.3f} "
-        f"| {one.lost:.4f} ({one.lost_low:.4f} to {one.lost_high:.4f}) | {one.lost_by_chance:.4f} |"
-        for one in costs
-    ]
-    return "\n".join(lines)
-
-
-def staying_table(costs: Sequence[Staying]) -> str:
-    """The same for conversations."""
-    lines = [
-        "| up | down | later turns that switch | quality | large model's share |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {one.up:.2f} | {one.down:.2f} | {one.switched_ratio:.1%} | {one.quality:.3f} | {one.large_ratio:.1%} |"
-        for one in costs
-    ]
-    return "\n".join(lines)

@@ -28,6 +28,17 @@ def test_people_get_tables(desk: Desk) -> None:
         assert words in desk.out
 
 
+def test_margins_are_told_where_they_are_asked_for(desk: Desk) -> None:
+    words = ["--judge", desk.judge, "--rows", desk.rows(), "--margins"]
+    assert desk.run("evaluate", *words, "--json") == 0
+    (one,) = json.loads(desk.out)["margins"]
+    moved = {relief["margin"]: relief["moved_ratio"] for relief in one["relief"]}
+    assert 0 < moved[0.05] <= moved[0.25]
+    assert one["staying"][0]["switched_ratio"] >= one["staying"][-1]["switched_ratio"]
+    assert desk.run("evaluate", *words) == 0
+    assert "margins round max_difficulty" in desk.out
+
+
 def test_by_itself_a_price_follows_the_models_sizes(desk: Desk) -> None:
     assert desk.run("evaluate", "--judge", desk.judge, "--rows", desk.rows(), "--json") == 0
     assert json.loads(desk.out)["price_ratio"] == pytest.approx(0.5 / 7, abs=1e-4)
