@@ -36,6 +36,32 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(command)
 
 
+def rows_option(command: Command) -> Command:
+    """Add `--rows`, given as `rows_files`."""
+    return click.option(
+        "--rows",
+        "rows_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Labelled rows, JSON lines; may be given several times. [default: those stored while serving]",
+    )(command)
+
+
+def public_option(command: Command) -> Command:
+    """Add `--public`."""
+    return click.option(
+        "--public", type=click.Path(path_type=Path), metavar="DATA", help="Folder of the public routing sets."
+    )(command)
+
+
+def judge_option(command: Command) -> Command:
+    """Add `--judge`."""
+    return click.option(
+        "--judge", type=click.Path(path_type=Path), metavar="PATH", help="Another judge. [default: the one in use]"
+    )(command)
+
+
 def load(config: Path | None, profile_name: str | None) -> tuple[Settings, str]:
     """The settings to run with, and where they come from. Raises UserError."""
     settings, label = _chosen(config, profile_name)

@@ -8,7 +8,7 @@ import click
 from cluster.errors import UserError
 from cluster.settings import Settings
 from fenzhen.judges import both_ends, judge_of, rows_of
-from fenzhen.options import DEFAULT_FILE, config_options, json_option, load
+from fenzhen.options import DEFAULT_FILE, config_options, json_option, judge_option, load, rows_option
 from fenzhen.output import Output
 from fenzhen.settings_edit import set_max_difficulty
 
@@ -24,18 +24,9 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @json_option
 @click.option("--large-share", type=_SHARE, metavar="SHARE", help="So many questions for the large model: 0.3.")
 @click.option("--quality", type=_SHARE, metavar="SHARE", help="Keep so much of the large model's quality: 0.95.")
-@click.option(
-    "--rows",
-    "rows_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Labelled rows. [default: those stored while serving]",
-)
+@rows_option
 @click.option("--questions", type=click.Path(path_type=Path), metavar="FILE", help="Unlabelled questions, one a line.")
-@click.option(
-    "--judge", type=click.Path(path_type=Path), metavar="PATH", help="Another judge. [default: the one in use]"
-)
+@judge_option
 @click.option("--write", is_flag=True, help="Put the bar into fenzhen.yaml; comments stay.")
 def calibrate(
     config: Path | None,

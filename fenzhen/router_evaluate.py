@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fenzhen.judges import both_ends, judge_of, rows_of
-from fenzhen.options import config_options, json_option, load
+from fenzhen.options import config_options, json_option, judge_option, load, public_option, rows_option
 from fenzhen.output import Output
 from fenzhen.progress import reporter
 
@@ -28,18 +28,9 @@ _PRICE = click.FloatRange(0, min_open=True)
 @click.command()
 @config_options
 @json_option
-@click.option(
-    "--rows",
-    "rows_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Labelled rows; may be given several times. [default: those stored while serving]",
-)
-@click.option("--public", type=click.Path(path_type=Path), metavar="DATA", help="Folder of the public routing sets.")
-@click.option(
-    "--judge", type=click.Path(path_type=Path), metavar="PATH", help="Another judge. [default: the one in use]"
-)
+@rows_option
+@public_option
+@judge_option
 @click.option(
     "--price",
     nargs=2,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cluster.errors import UserError
 from fenzhen.judges import chat_models, judge_of
-from fenzhen.options import config_options, json_option, load
+from fenzhen.options import config_options, json_option, judge_option, load
 from fenzhen.output import Output
 from router.languages import languages_of
 from router.need import USUAL_ANSWER_TOKENS, tokens_in
@@ -23,9 +23,7 @@ from router.query import Query
 @config_options
 @json_option
 @click.argument("question")
-@click.option(
-    "--judge", type=click.Path(path_type=Path), metavar="PATH", help="Another judge. [default: the one in use]"
-)
+@judge_option
 def explain(config: Path | None, profile_name: str | None, as_json: bool, question: str, judge: Path | None) -> None:
     """Say what the judge thinks of QUESTION (`-`: read it from standard input), and which model would answer.
 

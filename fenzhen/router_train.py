@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cluster.errors import UserError
 from fenzhen.judges import rows_of
-from fenzhen.options import config_options, json_option, load
+from fenzhen.options import config_options, json_option, load, public_option, rows_option
 from fenzhen.output import Output
 from fenzhen.progress import reporter
 from router.judge_file import save
@@ -19,15 +19,8 @@ from router.judge_folder import JudgeFolder
 @click.command()
 @config_options
 @json_option
-@click.option(
-    "--rows",
-    "rows_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Labelled rows, JSON lines; may be given several times. [default: those stored while serving]",
-)
-@click.option("--public", type=click.Path(path_type=Path), metavar="DATA", help="Folder of the public routing sets.")
+@rows_option
+@public_option
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="Write the judge here.")
 @click.option("--candidate", is_flag=True, help="Write it where the running stack tries it out beside the one in use.")
 @click.option("--name", default=None, metavar="NAME", help="What its card calls it.")
