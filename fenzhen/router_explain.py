@@ -16,7 +16,7 @@ from fenzhen.output import Output
 from router.languages import languages_of
 from router.need import USUAL_ANSWER_TOKENS, tokens_in
 from router.policy import Need, choose
-from router.query import Query
+from router.query import query_of
 
 
 @click.command()
@@ -34,7 +34,7 @@ def explain(config: Path | None, profile_name: str | None, as_json: bool, questi
     if not text.strip():
         raise UserError("the question is empty")
     in_use, path = judge_of(settings, judge)
-    query = Query(text)
+    query = query_of(text)
     estimate = in_use.estimate(query)
     need = Need(
         estimate.difficulty, estimate.reason, languages_of(text), tools=False,
