@@ -85,10 +85,11 @@ def _traffic(
 
     from router.learning.calibration import Traffic
     from router.learning.evaluation import scores_of
-    from router.learning.questions import read_questions
+    from router.learning.questions import MIN_QUESTIONS, read_questions
 
     if questions:
-        scores = scores_of(judge, read_questions(questions), ability)
+        asked = [one.prompt for one in read_questions(questions, at_least=MIN_QUESTIONS)]
+        scores = scores_of(judge, asked, ability)
         return Traffic(scores.difficulty, scores.small, scores.large, is_labelled=False)
     sets = rows_of(rows_files, settings)
     prompts = [prompt for rows in sets for prompt in rows.prompts]

@@ -12,9 +12,9 @@ from cluster.stack_state import read_state
 from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.progress import Reporter, reporter
-from router.learning.label_questions import Question, read_questions
 from router.learning.labelled_rows import json_lines
 from router.learning.labelling import By, Labeller, Plan, Tally, check_references
+from router.learning.questions import Question, read_questions
 from router.learning.rows_file import RowsFile
 
 _CONNECT_TIMEOUT_S = 3.0

@@ -16,7 +16,7 @@ from cluster.errors import Unavailable, UserError
 from router.learning.answers import Answer, read_answer
 from router.learning.comparison import agreement, is_right
 from router.learning.judge_model import small_is_as_good
-from router.learning.label_questions import Question
+from router.learning.questions import Question
 from router.learning.rows_file import RowsFile
 from router.masking import masked
 
