@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
-.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router bench-routing judge lock clean
+.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router bench-routing bench-rollout judge lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -47,6 +47,7 @@ check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
 	$(BIN)/lint-imports
 
 test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
+	@.ci/servers
 	$(BIN)/python -m pytest
 
 conformance: $(VENV)/.installed-dev  ## Run public HTTP/1.1 suites and our own cases against the router
@@ -79,6 +80,10 @@ ROUTING_PYTHON := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python
 bench-routing: setup  ## Measure the judge of questions on public sets (DATA=folder; 10 minutes; BENCH="--json PATH")
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make bench-routing DATA=folder"; exit 2; }
 	@$(ROUTING_PYTHON) -m router.learning.bench --data "$(DATA)" $(BENCH)
+
+bench-rollout: $(VENV)/.installed-dev  ## Measure the judge of rollouts on simulated streams (10 to 25 minutes; BENCH="--quick")
+	@$(ROUTING_PYTHON) -m loadtests.rollout_bench judge --json build/bench/rollout.json $(BENCH)
+	@$(ROUTING_PYTHON) -m loadtests.rollout_bench drift --json build/bench/rollout.json $(BENCH)
 
 judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make judge DATA=folder"; exit 2; }

@@ -8,6 +8,9 @@ speaks for many reports them together: one call, and at most one change of the t
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from cluster.outcomes import Batch
+from cluster.traffic import Traffic
+
 REPORT_INTERVAL_S = 1.0
 # Ten missed reports: a busy two-core machine delays one by seconds, and a router has its own breaker for the dead.
 LEASE_S = 10.0
@@ -35,6 +38,12 @@ class Endpoint:
     """When that process started, seconds since the epoch, so that a reused pid is not mistaken for it."""
     retry_after_s: int
     """While not ready: seconds after which asking again is sensible."""
+    adapters: tuple[str, ...] = ()
+    """Served names of the adapters that are loaded and warm here, sorted."""
+    adapter_faults: tuple[tuple[str, str], ...] = ()
+    """Served names that could not be loaded here, and why, sorted."""
+    max_adapters: int = 0
+    """How many it may have loaded at once."""
 
     @property
     def is_external(self) -> bool:
@@ -48,6 +57,8 @@ class Table:
 
     version: int
     endpoints: tuple[Endpoint, ...]
+    traffic: Traffic | None = None
+    """The splits in force; None: nobody has said yet, and what was known before stays in force."""
 
 
 class Directory(Protocol):
@@ -61,3 +72,12 @@ class Directory(Protocol):
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         """Return the table as soon as it is newer than `known_version`, else the same one after `timeout_s`."""
+
+    async def direct(self, traffic: Traffic) -> None:
+        """Put splits in force. Those of an earlier generation than the ones in force change nothing."""
+
+    async def tell(self, batch: Batch) -> None:
+        """Leave word of what became of requests, until the rollouts' controller fetches it. The oldest goes first."""
+
+    async def fetch(self) -> tuple[Batch, ...]:
+        """Take away all that was told."""

@@ -10,6 +10,8 @@ from cluster.clock import MonotonicClock
 from cluster.directory import Endpoint, Table
 from cluster.directory_holder import DirectoryHolder
 from cluster.errors import Unavailable
+from cluster.outcomes import Batch
+from cluster.traffic import Traffic
 
 # A call inside one machine takes milliseconds; the actor's own restart takes a few seconds.
 _CALL_TIMEOUT_S = 10.0
@@ -29,6 +31,15 @@ class _DirectoryActor:
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         return await self._holder.read(known_version, timeout_s)
+
+    async def direct(self, traffic: Traffic) -> None:
+        await self._holder.direct(traffic)
+
+    async def tell(self, batch: Batch) -> None:
+        await self._holder.tell(batch)
+
+    async def fetch(self) -> tuple[Batch, ...]:
+        return await self._holder.fetch()
 
 
 class RayDirectory:
@@ -51,6 +62,20 @@ class RayDirectory:
         table = await self._call(self._actor.read.remote(known_version, timeout_s), timeout_s + _CALL_TIMEOUT_S)
         assert isinstance(table, Table)
         return table
+
+    async def direct(self, traffic: Traffic) -> None:
+        """Put splits in force. Those of an earlier generation than the ones in force change nothing."""
+        await self._call(self._actor.direct.remote(traffic), _CALL_TIMEOUT_S)
+
+    async def tell(self, batch: Batch) -> None:
+        """Leave word of what became of requests, until the rollouts' controller fetches it. The oldest goes first."""
+        await self._call(self._actor.tell.remote(batch), _CALL_TIMEOUT_S)
+
+    async def fetch(self) -> tuple[Batch, ...]:
+        """Take away all that was told."""
+        told = await self._call(self._actor.fetch.remote(), _CALL_TIMEOUT_S)
+        assert isinstance(told, tuple)
+        return told
 
     async def _call(self, reference: Any, timeout_s: float) -> object:
         try:

@@ -8,23 +8,17 @@ Units stand in the names, and each description says what a setting is for or why
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from cluster.base_url import base_url_of
+from cluster.closed import Closed, Name, Sha256
+from cluster.release_settings import Registry, Rollouts
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 EngineArg = str | int | float | bool | list[str]
 BaseUrl = Annotated[str, AfterValidator(base_url_of)]
 
 _UNLESS_ENDPOINTS = "only a model whose pool has endpoints can do without its weights"
-
-
-class Closed(BaseModel):
-    """No unknown keys, no changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class HubSource(Closed):
@@ -129,6 +123,16 @@ class Pool(Closed):
         "`max-num-seqs` says under `engine_args`; without that 256 on a GPU, and on a CPU 16 for each GiB of "
         "`cpu_kv_cache_gib`.",
     )
+    max_adapters: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="LoRA adapters that one engine may have loaded; each version counts, and while one replaces "
+        "another there are two. 0: none, which is faster: on a CPU by a fifth even where none is loaded.",
+    )
+    max_adapter_rank: Literal[8, 16, 32, 64, 128, 256] = Field(
+        default=16, description="The largest LoRA rank; each loaded adapter takes memory for it."
+    )
     engine_args: dict[str, EngineArg] = Field(
         default_factory=dict,
         description="vLLM's own options without the dashes, `max-num-seqs: 16`; checked by vLLM before a start.",
@@ -169,6 +173,14 @@ class ExternalPool(Closed):
         ge=1,
         description="Requests in flight at which one server is full, for the choice under load. vLLM works on 256 at "
         "once unless told otherwise, on GPUs of 70 GB and more on 1,024.",
+    )
+    max_adapters: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="LoRA adapters that one server may have loaded. Above 0 they are loaded and unloaded while it "
+        "runs, for which vLLM needs `--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING in its environment, and the "
+        "state folder under the same path as here. No other stack may do the same to it.",
     )
     first_answer_timeout_s: float = Field(
         default=60,
@@ -365,6 +377,8 @@ class Settings(Closed):
     pools: tuple[AnyPool, ...] = Field(min_length=1, description="Which of them are served, and how.")
     router: Router = Field(default=Router(), description="The one address.")
     judging: Judging = Field(default=Judging(), description="What is learnt while serving.")
+    registry: Registry = Field(default=Registry(), description="Where versions are kept.")
+    rollouts: Rollouts = Field(default=Rollouts(), description="How new versions are let in.")
     site: Site = Field(default=Site(), description="Where things lie.")
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from cluster.release_settings import DriftSettings, Registry, Rollouts, Thresholds
 from cluster.settings import (
     ExternalPool,
     FolderSource,
@@ -32,6 +33,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("pools: one pool of servers that run already", ExternalPool),
     ("router", Router),
     ("judging", Judging),
+    ("registry", Registry),
+    ("rollouts", Rollouts),
+    ("rollouts, judge", Thresholds),
+    ("rollouts, drift", DriftSettings),
     ("site", Site),
 )
 # Longer numbers are read more easily in groups of three; a port is not such a number.

@@ -9,8 +9,10 @@ import pytest
 from cluster.clock import MonotonicClock
 from cluster.directory import LEASE_S, Directory, Endpoint
 from cluster.directory_holder import DirectoryHolder
+from cluster.outcomes import Batch
 from cluster.ray_runtime import RayRuntime
 from cluster.settings import Site
+from cluster.traffic import AS_CONFIGURED, Side, Split, Traffic
 
 ENDPOINT = Endpoint("a", "small", "http://127.0.0.1:9001", "ready", "", 0, 1, 1.0, 5)
 
@@ -148,3 +150,46 @@ async def test_a_holder_that_was_born_again_lets_no_reader_see_an_empty_table() 
     assert not waiting.done()
     await holder.report(ENDPOINT)
     assert (await waiting).endpoints == (ENDPOINT,)
+
+
+SPLIT = Split("small", Side(AS_CONFIGURED, "small", "small"), Side(3, "small", "small@3-1a2b3c4d"), 0.05, 0.0, "r1")
+
+
+async def test_splits_reach_a_waiting_reader_at_once_and_endpoints_that_change_leave_them(directory: Directory) -> None:
+    await directory.report(ENDPOINT)
+    table = await directory.read(-1, 10)
+    assert table.traffic is None
+    waiting = asyncio.create_task(directory.read(table.version, 30))
+    await asyncio.sleep(0.2)
+    await directory.direct(Traffic(7, (SPLIT,), ()))
+    async with asyncio.timeout(5):
+        directed = await waiting
+    assert directed.traffic == Traffic(7, (SPLIT,), ())
+    await directory.report(replace(ENDPOINT, state="draining"))
+    later = await directory.read(directed.version, 10)
+    assert (later.traffic, later.endpoints[0].state) == (directed.traffic, "draining")
+
+
+async def test_an_earlier_decision_never_replaces_a_later_one(directory: Directory) -> None:
+    await directory.direct(Traffic(7, (SPLIT,), ()))
+    table = await directory.read(-1, 10)
+    await directory.direct(Traffic(6, (), ()))
+    await directory.direct(Traffic(7, (), ()))
+    assert await directory.read(table.version, 0.2) == table
+
+
+async def test_what_is_told_is_fetched_once_in_order(directory: Directory) -> None:
+    batches = tuple(Batch(f"replica {number}", (), (), (), 0, number) for number in range(3))
+    for batch in batches:
+        await directory.tell(batch)
+    assert await directory.fetch() == batches
+    assert await directory.fetch() == ()
+
+
+async def test_word_that_nobody_fetches_is_kept_up_to_a_bound_and_the_oldest_goes_first() -> None:
+    holder = DirectoryHolder(MonotonicClock())
+    for number in range(5000):
+        await holder.tell(Batch("a", (), (), (), 0, number))
+    kept = await holder.fetch()
+    assert len(kept) <= 2000
+    assert kept[-1].generation == 4999

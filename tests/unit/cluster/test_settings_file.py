@@ -312,7 +312,7 @@ def test_a_wrong_base_url_is_answered_with_what_to_mend(url: str, sentence: str)
             [
                 "line 5: pools[0].memory_bytes: is for engines that are started here; a pool with endpoints has none",
                 "line 6: pools[0].engine: unknown key; known here: model, endpoints, health_path, health_timeout_s, "
-                "busy_in_flight, first_answer_timeout_s",
+                "busy_in_flight, max_adapters, first_answer_timeout_s",
             ],
         ),
         (
