@@ -7,13 +7,13 @@ from pathlib import Path
 from cluster.errors import UserError
 
 
-def require_room(folder: Path, needed_bytes: int) -> None:
-    """Refuse before the first byte is fetched where the disk cannot hold the last one."""
+def require_room(folder: Path, needed_bytes: int, setting: str = "site.models_dir") -> None:
+    """Refuse before the first byte is fetched where the disk cannot hold the last one. `setting` names the folder."""
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise UserError(
             f"{folder} has {free_bytes / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed: "
-            "make room or set site.models_dir to a larger disk"
+            f"make room or set {setting} to a larger disk"
         )
 
 
