@@ -1,11 +1,14 @@
 """The parts of a stack, built in one place: settings in, Ray Serve parts out."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.directory import Directory
 from cluster.ray_runtime import Part, Scaling
 from cluster.settings import Settings
+from registry.deployment import RolloutReplica
+from registry.webhook import alert_token
 from router.deployment import RouterReplica
 from router.judge_file import DEFAULT, load
 from router.scaling import LoadPolicy
@@ -15,6 +18,7 @@ from serving.remote import RemoteReplica
 
 ROUTER = "router"
 ENDPOINTS = "endpoints"
+ROLLOUTS = "rollouts"
 
 
 def pool_part_name(model: str) -> str:
@@ -23,7 +27,8 @@ def pool_part_name(model: str) -> str:
 
 
 def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, directory: Directory) -> list[Part]:
-    """Every part in the order in which it is started: pools first, because they take longest, then the router.
+    """Every part in the order in which it is started: pools first, because they take longest, the controller of
+    rollouts last, because nobody waits for it.
 
     `folders` holds the folder of each model that engines here serve. Servers that run already are watched by one part,
     however many pools they make.
@@ -52,7 +57,21 @@ def build_parts(settings: Settings, folders: Mapping[str, Path], log_dir: Path, 
         arguments={"pools": settings.external_pools, "directory": directory},
         drain_s=0,
     )
-    return [*pools, *([watch] if settings.external_pools else []), router_part(settings, directory)]
+    watches = [watch] if settings.external_pools else []
+    return [*pools, *watches, router_part(settings, directory), rollouts_part(settings, directory)]
+
+
+def rollouts_part(settings: Settings, directory: Directory) -> Part:
+    """The controller of rollouts. Raises UserError if its webhook has no token."""
+    if settings.rollouts.alert_port is not None:
+        # Read here as well: a replica can only write into a log that it has none.
+        alert_token(settings.rollouts, os.environ)
+    return Part(
+        name=ROLLOUTS,
+        replica=RolloutReplica,
+        arguments={"settings": settings, "directory": directory},
+        drain_s=0,
+    )
 
 
 def router_part(settings: Settings, directory: Directory) -> Part:
@@ -80,6 +99,7 @@ def router_part(settings: Settings, directory: Directory) -> Part:
             "judging": settings.judging,
             "state_dir": settings.site.state_dir,
             "full_at": full_at(settings, _build(settings)),
+            "rollouts": settings.rollouts,
         },
         replicas=router.replicas,
         drain_s=router.drain_s,

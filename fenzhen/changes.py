@@ -10,6 +10,8 @@ from cluster.settings import Settings
 _ADDRESS: Final = frozenset(("host", "port", "ingress"))
 # Of a model's card; what only a fetch or a check before a start reads is not among them.
 _READ_BY_ROUTER: Final = frozenset(("languages", "max_difficulty", "ability", "tools", "task", "parameters_b"))
+# Of `rollouts`; the other keys are the router's.
+_READ_BY_CONTROLLER: Final = frozenset(("lease_s", "alert_port", "alert_token_file", "judge", "drift"))
 _READ_BY_ENGINES: Final = frozenset(("sources",))
 _READ_BY_BOTH: Final = frozenset(("context_tokens",))
 _ABSENT: Final = "not there"
@@ -22,6 +24,8 @@ class Changes:
 
     router: tuple[str, ...]
     """The router's replicas must be replaced."""
+    rollouts: tuple[str, ...]
+    """The controller of rollouts must be replaced."""
     restart: tuple[str, ...]
     """Everything must be stopped and started."""
 
@@ -29,6 +33,7 @@ class Changes:
 def changes(running: Settings, wanted: Settings) -> Changes:
     """What of `wanted` does not run yet. What nothing that runs has read is no change."""
     router: list[str] = []
+    rollouts: list[str] = []
     restart: list[str] = []
     old, new = dict(_values(running)), dict(_values(wanted))
     engine_models = {pool.model for settings in (running, wanted) for pool in settings.engine_pools}
@@ -42,6 +47,10 @@ def changes(running: Settings, wanted: Settings) -> Changes:
                 (restart if name in _ADDRESS else router).append(line)
             case ("judging", _):
                 router.append(line)
+            case ("registry", _):
+                rollouts.append(line)
+            case ("rollouts", name):
+                (rollouts if name in _READ_BY_CONTROLLER else router).append(line)
             case ("pools", _, "busy_in_flight"):
                 router.append(line)
             case ("models", name, key) if key in _READ_BY_BOTH:
@@ -54,7 +63,7 @@ def changes(running: Settings, wanted: Settings) -> Changes:
                 continue
             case _:
                 restart.append(line)
-    return Changes(tuple(router), tuple(restart))
+    return Changes(tuple(router), tuple(rollouts), tuple(restart))
 
 
 def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -63,8 +72,14 @@ def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from ((("models", card.name, key), value) for key, value in _plain(card).items())
     for pool in settings.pools:
         yield from ((("pools", pool.model, key), value) for key, value in _plain(pool).items())
-    sections = (("router", settings.router), ("judging", settings.judging), ("site", settings.site))
-    for name, section in sections:
+    sections = {
+        "router": settings.router,
+        "judging": settings.judging,
+        "registry": settings.registry,
+        "rollouts": settings.rollouts,
+        "site": settings.site,
+    }
+    for name, section in sections.items():
         yield from (((name, key), value) for key, value in _plain(section).items())
 
 

@@ -19,8 +19,9 @@ from cluster.directory import Directory, Table
 from cluster.errors import FenzhenError, Unavailable, UserError
 from cluster.ray_runtime import RayRuntime
 from cluster.settings import Settings
+from cluster.settings_file import overridden
 from cluster.stack_state import Phase, StackState, own_start_s, processes_below, write_state
-from fenzhen.app import ENDPOINTS, ROUTER, build_parts, pool_part_name
+from fenzhen.app import ENDPOINTS, ROLLOUTS, ROUTER, build_parts, pool_part_name
 from fenzhen.awaited import Awaited
 from fenzhen.orders import Order
 from fenzhen.updates import Updates
@@ -122,7 +123,8 @@ class Supervisor:
             problems = await asyncio.to_thread(self._runtime.problems)
             for name, message in problems.items():
                 _log.error("%s: %s", name, message)
-                if self._phase == "engines":
+                # Without a controller of rollouts everything is served as it was decided last.
+                if self._phase == "engines" and name != ROLLOUTS:
                     raise Unavailable(f"{name} could not be started: {troubles.get(name, message)}")
             if self._phase == "engines":
                 awaited.check_time(self._table, time.monotonic())
@@ -135,10 +137,11 @@ class Supervisor:
                 self._say("engines", awaited.message(self._table))
 
     def _stop(self, *, keep_message: bool) -> None:
-        """The router first, so that it answers what is in flight while the engines still can."""
+        """The controller of rollouts first, so that it takes no ending engine for a bad version; then the router, so
+        that it answers what is in flight while the engines still can."""
         settings = self._plan.settings
         pools = [pool_part_name(pool.model) for pool in settings.engine_pools]
-        for name in (ROUTER, *pools, *([ENDPOINTS] if settings.external_pools else [])):
+        for name in (ROLLOUTS, ROUTER, *pools, *([ENDPOINTS] if settings.external_pools else [])):
             if not keep_message:
                 self._say("stopping", f"stopping {name}")
             try:
@@ -194,5 +197,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     the_plan = Plan.model_validate_json(Path(sys.argv[1]).read_bytes())
+    # Addresses with passwords do not stand in files; the environment, which `up` handed on, has them.
+    the_plan = the_plan.model_copy(update={"settings": overridden(the_plan.settings, os.environ)})
     with lock_stack(the_plan.settings.site.state_dir):
         sys.exit(asyncio.run(Supervisor(the_plan, RayRuntime()).run()))

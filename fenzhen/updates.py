@@ -1,23 +1,24 @@
-"""The supervisor's side of `fenzhen update`: takes orders, one at a time, and replaces the router's replicas."""
+"""The supervisor's side of `fenzhen update`: takes orders, one at a time, and replaces what reads the changed keys."""
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cluster.directory import Directory
 from cluster.errors import Unavailable
 from cluster.ray_runtime import Part, RayRuntime, replacement_timeout_s
 from cluster.settings import Settings
-from fenzhen.app import router_part
-from fenzhen.changes import changes
+from fenzhen.app import ROLLOUTS, ROUTER, rollouts_part, router_part
+from fenzhen.changes import Changes, changes
 from fenzhen.orders import Order, Outcome, Phase, read_order, write_outcome
 
 # A small file that is mostly not there: a look costs nothing.
 _LOOK_S: Final = 0.5
 # For Serve's own answers.
 _MARGIN_S: Final = 30.0
+_WORDS: Final = {ROUTER: "the router", ROLLOUTS: "the controller of rollouts"}
 
 _log = logging.getLogger(__name__)
 
@@ -59,30 +60,39 @@ class Updates:
             self._say(
                 order, "refused", f"nothing was changed, because this needs `fenzhen down` and `fenzhen up`:\n{lines}"
             )
-        elif not found.router and not order.is_forced:
+        elif not found.router and not found.rollouts and not order.is_forced:
             self._say(order, "unchanged", "what runs is what the configuration says")
         else:
-            await self._replace(order, "\n".join(found.router) or "nothing has changed; replaced all the same", adopt)
+            await self._replace(order, found, adopt)
 
-    async def _replace(self, order: Order, why: str, adopt: Callable[[Order], None]) -> None:
-        new, old = router_part(order.settings, self._directory), router_part(self._settings, self._directory)
-        self._say(order, "replacing", why, replacement_timeout_s(new) + replacement_timeout_s(old) + _MARGIN_S)
-        try:
-            await asyncio.to_thread(self._runtime.replace, new)
-        except Unavailable as error:
-            _log.warning("the update failed and is taken back: %s", error)
-            self._say(order, "failed", f"{error}; {await self._take_back(old)}")
-            return
+    async def _replace(self, order: Order, found: Changes, adopt: Callable[[Order], None]) -> None:
+        makers = [router_part] if found.router or order.is_forced else []
+        makers += [rollouts_part] if found.rollouts else []
+        new = [make(order.settings, self._directory) for make in makers]
+        old = [make(self._settings, self._directory) for make in makers]
+        why = "\n".join((*found.router, *found.rollouts)) or "nothing has changed; replaced all the same"
+        self._say(order, "replacing", why, sum(replacement_timeout_s(part) for part in (*new, *old)) + _MARGIN_S)
+        for number, part in enumerate(new):
+            try:
+                await asyncio.to_thread(self._runtime.replace, part)
+            except Unavailable as error:
+                _log.warning("the update failed and is taken back: %s", error)
+                which = "" if part.name == ROUTER else f"{_WORDS[part.name]}: "
+                self._say(order, "failed", f"{which}{error}; {await self._take_back(old[: number + 1])}")
+                return
         self._settings = order.settings
         adopt(order)
-        self._say(order, "done", "the router runs with the new configuration")
+        names = " and ".join(_WORDS[part.name] for part in new)
+        self._say(order, "done", f"{names} run{'' if len(new) > 1 else 's'} with the new configuration")
 
-    async def _take_back(self, old: Part) -> str:
+    async def _take_back(self, old: Sequence[Part]) -> str:
         """Serve has the new settings as its aim still, and would not replace an old replica that dies."""
-        try:
-            await asyncio.to_thread(self._runtime.replace, old)
-        except Unavailable as error:
-            return f"the old replicas serve on, but none can be started anew ({error}): `fenzhen down` and `fenzhen up`"
+        for part in reversed(old):
+            try:
+                await asyncio.to_thread(self._runtime.replace, part)
+            except Unavailable as error:
+                mend = "`fenzhen down` and `fenzhen up`"
+                return f"the old replicas serve on, but none can be started anew ({error}): {mend}"
         return "the router runs on with the old configuration"
 
     def _say(self, order: Order, phase: Phase, message: str, ends_within_s: float = 0) -> None:

@@ -4,26 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.directory import Endpoint, Table
+from cluster.clock import MonotonicClock
+from cluster.directory_holder import DirectoryHolder
 from cluster.errors import UserError
 from cluster.settings_file import profile
 from fenzhen.app import router_part
 
 TINY = profile("tiny")
-
-
-class EmptyDirectory:
-    """Nobody reports."""
-
-    async def report(self, *endpoints: Endpoint) -> None:
-        """Not kept."""
-
-    async def forget(self, *endpoint_ids: str) -> None:
-        """Nothing is there."""
-
-    async def read(self, known_version: int, timeout_s: float) -> Table:
-        """The empty table."""
-        return Table(0, ())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a judge"])
@@ -33,8 +20,8 @@ def test_a_router_without_a_judge_is_refused_before_it_starts(tmp_path: Path, co
         path.write_bytes(content)
     judging = TINY.judging.model_copy(update={"judge": path})
     with pytest.raises(UserError, match=r"own\.judge"):
-        router_part(TINY.model_copy(update={"judging": judging}), EmptyDirectory())
+        router_part(TINY.model_copy(update={"judging": judging}), DirectoryHolder(MonotonicClock()))
 
 
 def test_the_shipped_judge_is_there() -> None:
-    assert router_part(TINY, EmptyDirectory()).arguments["judging"].judge is None
+    assert router_part(TINY, DirectoryHolder(MonotonicClock())).arguments["judging"].judge is None

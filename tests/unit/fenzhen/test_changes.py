@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import Closed, ExternalPool, FolderSource, Model, Settings
+from cluster.closed import Closed
+from cluster.settings import ExternalPool, FolderSource, Model, Settings
 from cluster.settings_file import profile
 from fenzhen.changes import changes
 
@@ -87,8 +88,8 @@ def test_how_much_an_outside_server_reads_concerns_the_router_alone() -> None:
 def test_every_section_of_the_settings_is_compared() -> None:
     """A section that is added one day must not be overlooked: what is not known to be harmless needs a restart."""
     sections = {name for name, value in TINY if isinstance(value, Closed)}
-    assert sections == {"router", "judging", "site"}
-    assert set(Settings.model_fields) == {"models", "pools", "router", "judging", "site"}
+    assert sections == {"router", "judging", "registry", "rollouts", "site"}
+    assert set(Settings.model_fields) == {"models", "pools"} | sections
 
 
 def test_what_is_learnt_while_serving_is_taken_over() -> None:
@@ -101,4 +102,13 @@ def test_when_a_pool_is_full_is_the_router_s_affair() -> None:
     pool = TINY.pools[0].model_copy(update={"busy_in_flight": 8})
     found = changes(TINY, TINY.model_copy(update={"pools": (pool, *TINY.pools[1:])}))
     assert found.router == (f"pools.{pool.model}.busy_in_flight: None → 8",)
+    assert found.restart == ()
+
+
+def test_the_controller_of_rollouts_is_replaced_for_what_it_reads_and_the_router_for_the_rest() -> None:
+    rollouts = TINY.rollouts.model_copy(update={"lease_s": 9.0, "drift_ratio": 0.5})
+    registry = TINY.registry.model_copy(update={"timeout_s": 20.0})
+    found = changes(TINY, TINY.model_copy(update={"rollouts": rollouts, "registry": registry}))
+    assert found.rollouts == ("registry.timeout_s: 10.0 → 20.0", "rollouts.lease_s: 5.0 → 9.0")
+    assert found.router == ("rollouts.drift_ratio: 0.05 → 0.5",)
     assert found.restart == ()

@@ -137,3 +137,40 @@ async def test_an_order_for_a_supervisor_that_is_gone_is_obeyed_by_nobody(settin
         await asyncio.sleep(0.7)
     assert runtime.replaced == []
     assert read_outcome(tmp_path) is None
+
+
+async def test_a_changed_controller_of_rollouts_is_replaced_and_the_router_left_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    runtime = FakeRuntime()
+    slower = settings.model_copy(update={"rollouts": settings.rollouts.model_copy(update={"lease_s": 9.0})})
+    async with obeying(settings, runtime) as adopted:
+        order = order_for(slower)
+        write_order(tmp_path, order)
+        outcome = await final(tmp_path, order)
+        assert (outcome.phase, outcome.message) == (
+            "done",
+            "the controller of rollouts runs with the new configuration",
+        )
+        # The router's drain time is another.
+        assert runtime.replaced == [0]
+        assert adopted == [order]
+
+
+async def test_a_controller_that_cannot_be_replaced_takes_the_router_s_change_back(
+    settings: Settings, tmp_path: Path
+) -> None:
+    class Stubborn(FakeRuntime):
+        def replace(self, part: Part) -> None:
+            self.failures = int(part.name == "rollouts" and len(self.replaced) == 1)
+            super().replace(part)
+
+    runtime = Stubborn()
+    wanted = with_router(settings, drain_s=5.0)
+    wanted = wanted.model_copy(update={"rollouts": settings.rollouts.model_copy(update={"lease_s": 9.0})})
+    async with obeying(settings, runtime) as adopted:
+        order = order_for(wanted)
+        write_order(tmp_path, order)
+        assert (await final(tmp_path, order)).phase == "failed"
+        assert runtime.replaced == [5.0, 0, 0, settings.router.drain_s]
+        assert adopted == []
