@@ -1,11 +1,13 @@
 """Everything one replica needs to answer, built once: candidates, pools, metrics, limits."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from cluster.errors import BadRequest, FenzhenError, Unavailable
 from cluster.settings import Model
 from cluster.settings import Router as RouterSettings
+from cluster.traffic import Traffic
 from router.chat_reader import ChatReader
 from router.client_connection import ClientConnection
 from router.conversations import Conversations
@@ -21,6 +23,8 @@ from router.policy import AUTO, UPRIGHT, Choice, Leaning, Need, Roster, candidat
 from router.pools import Pools
 from router.pressure import Pressure
 from router.retries import RetryBudget
+from router.watching import Watching
+from router.ways import Ways
 
 # The caller's own patience; ours is in the settings.
 DEADLINE: Final = b"x-fenzhen-deadline-s"
@@ -38,7 +42,9 @@ class Answerer:
         settings: RouterSettings,
         loop: asyncio.AbstractEventLoop,
         judge: Judge,
+        watching: Watching | None = None,
     ) -> None:
+        """`watching`: who wants to know what becomes of requests to names with versions."""
         self.roster = Roster(candidates_of(cards))
         self.pools = pools
         self.metrics = metrics
@@ -53,6 +59,9 @@ class Answerer:
         metrics.gauges = self.pressure.gauges
         self.conversations = Conversations(loop.time())
         self._chats = ChatReader(judge)
+        self._ways = Ways(pools, self._chats, metrics.sides, watching)
+        self.ways: Ways | None = None
+        """Names with versions; None until somebody directs traffic."""
         self.listening: Listening | None = None
         """Who keeps a share of the chats to learn from; mostly nobody."""
 
@@ -70,6 +79,9 @@ class Answerer:
                 api_request, need = _taken_apart(route, request.body, self._chats.judge)
             asked = request.headers.get(DEADLINE)
             deadline_s = None if asked is None else _deadline_s(asked)
+            way = None
+            if self.ways is not None:
+                way, need, told = self.ways.begin(request, api_request, need, client)
         except FenzhenError as error:
             status = self.refuse(error, id_line, client)
             metrics.of("").answered(status)
@@ -77,9 +89,9 @@ class Answerer:
         if need is not None:
             metrics.difficulty.observe(need.difficulty)
             if self.listening is not None:
-                told = self.listening.client_for(request, api_request, need, client)
+                told = self.listening.client_for(request, api_request, need, told)
         exchange = Exchange(
-            self, told, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s
+            self, told, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s, way
         )
         metrics.in_flight += 1
         self.retries.earn()
@@ -87,8 +99,19 @@ class Answerer:
         return exchange
 
     def use(self, judge: Judge) -> None:
-        """Judge with another one from the next request on."""
-        self._chats.judge = judge
+        """Judge with another one from the next request on, unless a version of `auto` has its own."""
+        self._ways.use(judge)
+
+    def have(self, judges: Mapping[str, Judge]) -> None:
+        """The judges of versions of `auto` that are loaded now, by path."""
+        self._ways.have(judges)
+
+    def direct(self, traffic: Traffic) -> None:
+        """Put splits in force, if they are a later decision than those before."""
+        if self._ways.direct(traffic):
+            self.ways = self._ways
+            self.roster = self._ways.roster(self.roster)
+            self.metrics.know(self.roster.versions_of)
 
     def leaning(self, need: Need | None) -> Leaning:
         """What weighs in the choice for this need besides its question."""

@@ -8,24 +8,34 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import uvloop
 
+from cluster.clock import MonotonicClock
 from cluster.directory import Directory
 from cluster.errors import OurFault, Unavailable
+from cluster.release_settings import Rollouts
 from cluster.settings import Judging, Model
 from cluster.settings import Router as RouterSettings
 from router.estimate import Judge
 from router.judge_folder import rows_dir
 from router.judge_watch import Judges
+from router.outcome import Findings
 from router.scaling import BUSY_RATIO, IN_FLIGHT, ThreadMeter
 from router.server import RouterServer
+from router.shadow import Shadows
+from router.side_judges import SideJudges
+from router.telling import Telling
+from router.watching import Watching
 
 if TYPE_CHECKING:
     from router.relay import Relay
@@ -55,20 +65,30 @@ class RouterReplica:
         judging: Judging = Judging(),  # noqa: B008  It is frozen.
         state_dir: Path | None = None,
         full_at: Mapping[str, float] = MappingProxyType({}),
+        rollouts: Rollouts = Rollouts(),  # noqa: B008  It is frozen.
     ) -> None:
         """`state_dir`: where adopted judges lie and rows are stored; None for neither. `full_at`: see `Pools`."""
         self._directory = directory
         self._has_table = asyncio.Event()
         self._loop = uvloop.new_event_loop()
         judges = Judges(judging, state_dir)
-        self._server = RouterServer(cards, settings, self._loop, judges.begin(), full_at)
+        sizes = {card.name: card.parameters_b for card in cards}
+        watching = Watching(MonotonicClock(), sizes, rollouts.drift_ratio)
+        self._server = RouterServer(cards, settings, self._loop, judges.begin(), full_at, watching)
+        self._side_judges = SideJudges(self._have)
         self._thread = threading.Thread(target=self._run_loop, name="router-http", daemon=True)
         self._thread.start()
         assert self._thread.ident is not None
         self._meter = ThreadMeter(self._thread.ident)
         self._following = asyncio.get_running_loop().create_task(self._follow_directory())
         second_opinions = self._second_opinions(cards, judging, state_dir)
-        self._beside = asyncio.get_running_loop().create_task(self._work_beside(judges, second_opinions))
+        findings = Findings(sizes)
+        shadows = Shadows(self._server.pools, judging, rollouts, findings, self._loop)
+        self._server.metrics.sides.copies = shadows.fates
+        telling = Telling(directory, _replica_id(), watching, shadows, findings)
+        self._beside = asyncio.get_running_loop().create_task(
+            self._work_beside(judges, second_opinions, telling, shadows)
+        )
         try:
             await self._wait_for_table()
             self._relay = await self._listen(settings)
@@ -121,6 +141,9 @@ class RouterReplica:
         # A directory out of reach is no reason not to listen: requests then hear that no engine has reported.
         await asyncio.wait({knowing, self._following}, timeout=_READ_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         knowing.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READ_TIMEOUT_S):
+                await self._side_judges.settled()
 
     async def _listen(self, settings: RouterSettings) -> "Relay | None":
         is_behind_ray = settings.ingress == "ray"
@@ -163,8 +186,14 @@ class RouterReplica:
         server.listen_in(Listening(judging, tell))
         return opinions
 
-    async def _work_beside(self, judges: Judges, second_opinions: "SecondOpinions | None") -> None:
-        """What this replica does besides serving: take over other judges, and learn."""
+    def _have(self, judges: Mapping[str, Judge]) -> None:
+        """Judges of versions are loaded."""
+        self._loop.call_soon_threadsafe(self._server.have, judges)
+
+    async def _work_beside(
+        self, judges: Judges, second_opinions: "SecondOpinions | None", telling: Telling, shadows: Shadows
+    ) -> None:
+        """What this replica does besides serving: take over other judges, learn, and tell what became of requests."""
 
         def use(judge: Judge | None) -> None:
             if judge is not None:
@@ -172,6 +201,9 @@ class RouterReplica:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(judges.in_use(use).follow())
+            group.create_task(self._side_judges.run())
+            group.create_task(telling.run())
+            group.create_task(shadows.run())
             if second_opinions is not None:
                 group.create_task(judges.candidate(second_opinions.try_out).follow())
                 group.create_task(second_opinions.run())
@@ -188,6 +220,8 @@ class RouterReplica:
                 continue
             if table.version != version:
                 version = table.version
+                if table.traffic is not None:
+                    self._side_judges.want(table.traffic)
                 self._loop.call_soon_threadsafe(self._server.update, table)
             self._has_table.set()
 
@@ -195,6 +229,11 @@ class RouterReplica:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.close()
+
+
+def _replica_id() -> str:
+    """What tells this replica from all others, also from those before it."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
 def _settle() -> None:

@@ -1,7 +1,8 @@
 """One request's way: choose, send, relay. Callbacks only; a task exists just while a new connection is opened.
 
 Until the first byte of an answer has been passed on, a broken engine costs a retry: another endpoint of the model, or
-for `auto` another model. After that the break is told inside the stream, or by closing the connection.
+for `auto` another model. After that the break is told inside the stream, or by closing the connection. Where names have
+versions, a `Way` says whose endpoints are asked.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from router.openai_request import ApiRequest
 from router.policy import AUTO, Choice, Need, NobodyReady, Task, decide
 from router.pools import Pool
 from router.slot import Slot
+from router.way import Aim, Way
 
 if TYPE_CHECKING:
     from router.answerer import Answerer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 3
 # Our own failures of an engine, to be tried elsewhere; other statuses are the engine's answer to the caller.
 _ENGINE_FAILED: Final = frozenset({500, 502, 503, 504})
+_OK: Final = 200
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +38,10 @@ class Exchange:
     """One request between one client and the engine that answers it."""
 
     __slots__ = (
-        "_answerer", "_api_request", "_attempts", "_body", "_choice", "_client", "_connecting", "_connection",
+        "_aim", "_answerer", "_api_request", "_attempts", "_body", "_choice", "_client", "_connecting", "_connection",
         "_deadline_s", "_ends_with_event", "_first_byte_s", "_head", "_id_line", "_is_auto", "_is_over", "_is_paused",
         "_is_stream", "_key", "_last_byte_s", "_need", "_pool", "_raw", "_slot", "_started_s", "_status",
-        "_trace_lines", "_tried", "_why_lost", "model", "reason",
+        "_trace_lines", "_tried", "_way", "_why_lost", "model", "reason",
     )  # fmt: skip
 
     def __init__(
@@ -51,8 +54,9 @@ class Exchange:
         id_line: bytes,
         trace_lines: bytes,
         deadline_s: float | None,
+        way: Way | None,
     ) -> None:
-        """`need` is None where the caller named the model; `deadline_s` counts from now."""
+        """`need` is None where the caller named the model, `way` where no name has versions; `deadline_s` from now."""
         self._answerer = answerer
         self._client = client
         self._api_request: ApiRequest | None = api_request
@@ -67,6 +71,8 @@ class Exchange:
         self._deadline_s = deadline_s
         self._first_byte_s: float | None = None
         self._attempts = 0
+        self._way = way
+        self._aim: Aim | None = None
         self._choice: Choice | None = None
         self._tried: list[Slot] = []
         self._key: int | None = None
@@ -95,7 +101,7 @@ class Exchange:
     # ---- from the engine -------------------------------------------------------------------------------------------
 
     def engine_answer(self, status: int, headers: bytes, body: bytes) -> None:
-        if status in _ENGINE_FAILED:
+        if status != _OK and self._must_go_on(status):
             self.engine_head(status, headers, len(body))
             return
         now_s = self._answerer.loop.time()
@@ -106,13 +112,20 @@ class Exchange:
         self._client.answer(status, headers + self.said(), body)
 
     def engine_head(self, status: int, headers: bytes, content_length: int | None) -> None:
-        if status in _ENGINE_FAILED:
+        if status != _OK and self._must_go_on(status):
             assert self._connection is not None
             assert self._pool is not None
             assert self._slot is not None
             self._connection.abort()
-            # The engine is there and says so; a question that it cannot bear must not take the whole pool away.
-            self._pool.answered_badly(self._slot, self._answerer.loop.time())
+            way, now_s = self._way, self._answerer.loop.time()
+            if way is not None and way.gives_up(status):
+                self._release_slot()
+                way.failed("error")
+                self._fall_back(now_s)
+                return
+            if status in _ENGINE_FAILED and (way is None or not way.spares_endpoint):
+                # The engine is there and says so; a question that it cannot bear must not take the whole pool away.
+                self._pool.answered_badly(self._slot, now_s)
             self._try_elsewhere(f"its engine answered {status}", is_engine_down=False)
             return
         self._status = status
@@ -160,6 +173,8 @@ class Exchange:
             return
         if self.model:
             self._answerer.metrics.of(self.model).hang_ups += 1
+        if self._way is not None:
+            self._way.gone()
         self._drop_engine()
         self._close(499)
 
@@ -191,16 +206,18 @@ class Exchange:
             if is_late:
                 self._drop_engine()
                 self._refuse(TimedOut(f"{self._who} did not answer within the {self._deadline_s:g} s asked for.", 5))
-            elif waited_s > limits.first_byte_timeout_s:
+            elif waited_s > limits.first_byte_timeout_s and not self._has_begun_again(now_s):
                 self._drop_engine()
                 self._refuse(
                     TimedOut(f"{self._who} did not begin its answer within {limits.first_byte_timeout_s:g} s.", 5)
                 )
         elif is_late:
             self._drop_engine()
+            self._has_timed_out()
             self._break_off(f"{self.model} was not done within the {self._deadline_s:g} s asked for.")
         elif not self._is_paused and now_s - self._last_byte_s > limits.stall_timeout_s:
             self._drop_engine()
+            self._has_timed_out()
             self._break_off(f"{self.model} fell silent for {limits.stall_timeout_s:g} s in the middle of its answer.")
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -219,16 +236,25 @@ class Exchange:
         assert api_request is not None
         choice = self._choice = self._choose(api_request, now_s)
         name = choice.model
-        pool = self._answerer.pools.of(name)
-        if name != self.model:
-            self.model, self.reason = name, choice.reason
-            self._body = body_for(name, api_request, self._raw)
+        if self._way is None:
+            pool = self._answerer.pools.of(name)
+            if name != self.model:
+                self.model, self.reason = name, choice.reason
+                self._body = body_for(name, api_request, self._raw)
+        else:
+            pool = self._aim_at(choice, self._way, api_request)
         if pool.has_choice and self._key is None:
             self._key = api_request.home if api_request.body is None else home_of(api_request.body)
         slot = pool.pick(now_s, self._tried, self._key)
         if slot is None:
+            if self._way is not None:
+                if self._fall_back(now_s):
+                    return
+                raise self._way.nobody(now_s, self._why_lost)
             why = self._why_lost or pool.state
             raise Unavailable(f"The model {name} cannot answer now ({why}).", pool.retry_after_s(now_s))
+        if self._way is not None:
+            self._way.chosen()
         self._pool, self._slot = pool, slot
         pool.take(slot)
         connection = slot.idle_connection(now_s)
@@ -237,8 +263,28 @@ class Exchange:
         else:
             self._connecting = self._answerer.loop.create_task(self._connect(slot))
 
+    def _aim_at(self, choice: Choice, way: Way, api_request: ApiRequest) -> Pool:
+        """The endpoints of the side that was drawn, and the body as they get it."""
+        self.model, self.reason = choice.model, choice.reason
+        aim = way.aim(choice.model)
+        if aim is not self._aim:
+            if self._aim is not None and self._aim.name == aim.name:
+                # Endpoints on which another version has failed may serve this one well.
+                self._tried = []
+            self._aim = aim
+            self._body = way.body(api_request, self._raw)
+        return aim.pool
+
+    def _fall_back(self, now_s: float) -> bool:
+        """From a canary that cannot answer to stable, if that is possible, with all attempts."""
+        if self._way is None or not self._way.falls_back(now_s):
+            return False
+        self._attempts, self._tried = 0, []
+        self._try()
+        return True
+
     def _choose(self, api_request: ApiRequest, now_s: float) -> Choice:
-        answerer, tried = self._answerer, self._tried
+        answerer, tried, way = self._answerer, self._tried, self._way
         task: Task = "embed" if api_request.route == "embeddings" else "chat"
         try:
             return decide(
@@ -246,7 +292,9 @@ class Exchange:
                 task,
                 self._need,
                 answerer.roster,
-                lambda name: answerer.pools.of(name).is_ready(now_s, tried),
+                (lambda name: answerer.pools.of(name).is_ready(now_s, tried))
+                if way is None
+                else (lambda name: way.is_ready(name, now_s, tried)),
                 answerer.leaning(self._need),
             )
         except NobodyReady as error:
@@ -315,11 +363,12 @@ class Exchange:
         """The header lines that say which model answers and why."""
         if not self.model:
             return self._id_line
+        lines = _lines_of(self.model, self.reason)
+        if self._way is not None:
+            lines += self._way.lines
         if self._need is None:
-            return self._id_line + _lines_of(self.model, self.reason)
-        return b"%b%bx-fenzhen-difficulty: %.3f\r\n" % (
-            self._id_line, _lines_of(self.model, self.reason), self._need.difficulty,
-        )  # fmt: skip
+            return self._id_line + lines
+        return b"%b%bx-fenzhen-difficulty: %.3f\r\n" % (self._id_line, lines, self._need.difficulty)
 
     @property
     def _who(self) -> str:
@@ -336,12 +385,35 @@ class Exchange:
             self._tried.append(slot)
             if is_engine_down:
                 slot.failed(now_s)
+        if self._way is not None:
+            self._way.failed("error")
         if self._attempts >= MAX_ATTEMPTS or not answerer.retries.spend():
-            retry_after_s = answerer.pools.of(self.model).retry_after_s(now_s)
+            if self._fall_back(now_s):
+                return
+            assert self._pool is not None
+            retry_after_s = self._pool.retry_after_s(now_s)
             self._refuse(Unavailable(f"The model {self.model} cannot answer now ({why}).", retry_after_s))
             return
         tally.retries += 1
         self._try()
+
+    def _must_go_on(self, status: int) -> bool:
+        """Whether an answer is not the caller's yet: somebody else may have a better one."""
+        return status in _ENGINE_FAILED or (self._way is not None and self._way.is_refusal(status))
+
+    def _has_begun_again(self, now_s: float) -> bool:
+        """Whether stable has taken over in time from a canary that does not begin its answer."""
+        way = self._way
+        if way is None:
+            return False
+        if way.began_s is not None:
+            return now_s - way.began_s <= self._answerer.settings.first_byte_timeout_s
+        if not way.may_fall_back:
+            return False
+        self._drop_engine()
+        self._release_slot()
+        way.failed("timeout")
+        return self._fall_back(now_s)
 
     def _refuse(self, error: FenzhenError) -> None:
         status = self._answerer.refuse(error, self.said(), self._client)
@@ -357,6 +429,11 @@ class Exchange:
         else:
             self._close(500)
             self._client.abort()
+
+    def _has_timed_out(self) -> None:
+        """Whoever watches hears that it took too long, and was not broken by its engine."""
+        if self._way is not None:
+            self._way.failed("timeout")
 
     def _break_off(self, why: str) -> None:
         """Tell the client, in the middle of an answer, that there will be no more of it."""

@@ -104,18 +104,27 @@ class Ingress:
                     connection.answer(404, JSON_LINE + id_line, body)
 
     def _names(self) -> list[str]:
-        return [one.name for one in self._answerer.roster.candidates]
+        return self._answerer.roster.names()
 
     def _model(self, name: str) -> dict[str, object]:
-        return {"id": name, "object": "model", "created": self._started_s, "owned_by": "fenzhen"}
+        card: dict[str, object] = {
+            "id": name, "object": "model", "created": self._started_s, "owned_by": "fenzhen",
+        }  # fmt: skip
+        base = self._answerer.roster.versions_of.get(name)
+        # As vLLM says of an adapter which model it belongs to.
+        return card if base is None else card | {"root": base, "parent": base}
 
     def _readiness(self) -> tuple[int, dict[str, object]]:
         """Ready means: a chat request to `auto` can be answered, if not by every model."""
         pools, now_s = self._answerer.pools, self._answerer.loop.time()
-        models = {name: pools.of(name).state for name in self._names()}
+        models = {one.name: pools.of(one.name).state for one in self._answerer.roster.candidates}
         is_ready = any(pools.of(one.name).is_ready(now_s) for one in self._answerer.roster.chat)
         status = "draining" if self._server.is_draining else "ready" if is_ready else "starting"
-        return (200 if status == "ready" else 503), {"status": status, "models": models}
+        state: dict[str, object] = {"status": status, "models": models}
+        ways = self._answerer.ways
+        if ways is not None:
+            state["traffic"] = {"generation": ways.splits.generation, "not_ready": ways.not_ready(now_s)}
+        return (200 if status == "ready" else 503), state
 
     def _wrong_method(self, allowed: bytes, id_line: bytes, connection: ClientConnection) -> None:
         message = f"This address takes {allowed.decode()}."

@@ -1,11 +1,11 @@
-"""What the router counts. Labels hold names from the configuration only, never a caller's words.
+"""What the router counts. Labels hold names of models and of what has versions only, never a caller's words.
 
 Counting is plain additions on the one event loop: a counter of prometheus_client takes a lock and a histogram looks
 through its buckets, together 10 microseconds a request. The library still writes the page.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from router.learning_tally import LearningTally
 from router.pressure import Gauge
+from router.side_tally import SideTally
 
 CONTENT_TYPE: Final = b"text/plain; version=1.0.0; charset=utf-8"
 _TIMES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -72,6 +73,7 @@ class RouterMetrics(Collector):
         self.difficulty = Distribution(_TENTHS)
         self.in_flight = 0
         self.learning = LearningTally()
+        self.sides = SideTally()
         self.gauges: Mapping[str, Gauge] = {}
         """How full the pools of the models are between which `auto` chooses."""
         self.relieved: dict[tuple[str, str], int] = {}
@@ -84,6 +86,12 @@ class RouterMetrics(Collector):
     def of(self, model: str) -> ModelTally:
         """The tally of one model. Raises KeyError for one that is not on duty."""
         return self._tallies[model]
+
+    def know(self, names: Iterable[str]) -> None:
+        """Count for these names as well from now on."""
+        for name in names:
+            if name not in self._tallies:
+                self._tallies[name] = ModelTally()
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
@@ -129,6 +137,7 @@ class RouterMetrics(Collector):
         self.difficulty.add_to(difficulty, [])
         yield difficulty
         yield from self.learning.families()
+        yield from self.sides.families()
         yield GaugeMetricFamily("fenzhen_in_flight", "Requests being answered now.", value=self.in_flight)
         load = GaugeMetricFamily(
             "fenzhen_load_ratio", "Requests in flight beside what fills the pool, smoothed.", labels=["model"]

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from weakref import WeakSet
 
 from cluster.settings import Judging
-from router.client_connection import ClientConnection
 from router.http_request import Client, Request
 from router.openai_request import ApiRequest
 from router.policy import Need
@@ -44,7 +43,7 @@ class Listening:
         self._held: WeakSet[Overheard] = WeakSet()
         self.tell = tell
 
-    def client_for(self, request: Request, asked: ApiRequest, need: Need, client: ClientConnection) -> Client:
+    def client_for(self, request: Request, asked: ApiRequest, need: Need, client: Client) -> Client:
         """The client that an exchange should talk to: the caller itself, or one who listens in."""
         # By chance and not by the request's id: nobody chooses what is learnt.
         if (
@@ -66,7 +65,7 @@ class Overheard:
 
     __slots__ = ("__weakref__", "_bytes", "_client", "_listening", "_model", "_need", "_parts", "_raw")
 
-    def __init__(self, client: ClientConnection, listening: Listening, raw: bytes, need: Need) -> None:
+    def __init__(self, client: Client, listening: Listening, raw: bytes, need: Need) -> None:
         self._client = client
         self._listening = listening
         self._raw = raw

@@ -101,10 +101,18 @@ class NobodyReady(Unavailable):
 class Roster:
     """The models on duty, cheapest first."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], versions_of: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`versions_of`: names that are no models of their own, but adapters or prompts of one; `auto` leaves them."""
         self.candidates = tuple(candidates)
         self.chat = tuple(one for one in candidates if one.task == "chat")
-        self._by_name = {one.name: (one.task, Choice(one.name, "the request named this model")) for one in candidates}
+        self.versions_of = versions_of
+        tasks = {one.name: one.task for one in candidates}
+        tasks |= {name: tasks[model] for name, model in versions_of.items()}
+        self._by_name = {name: (task, Choice(name, "the request named this model")) for name, task in tasks.items()}
+
+    def names(self, task: Task | None = None) -> list[str]:
+        """All that a caller may ask for, or those who do this, but `auto`."""
+        return [name for name, (does, _) in self._by_name.items() if task is None or does == task]
 
     def find(self, name: str) -> tuple[Task, Choice] | None:
         """What the model of that name does, and the choice of it by its name."""
@@ -258,7 +266,7 @@ def _is_able(one: Candidate, need: Need) -> bool:
 
 
 def _models_that(task: Task, roster: Roster) -> str:
-    names = [one.name for one in roster.candidates if one.task == task]
+    names = roster.names(task)
     if task == "embed":
         return f"Models that make embeddings: {', '.join(names)}." if names else "No model here makes embeddings."
     return f"Models that exist: {', '.join([AUTO, *names])}."

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from cluster.directory import Table
+from cluster.traffic import Traffic
 from router.affinity import Ring
 from router.pressure import Seen
 from router.slot import Slot
@@ -31,16 +32,21 @@ _BUSIER_REQUESTS: Final = 2
 class Pool:
     """The endpoints of one model."""
 
-    __slots__ = ("_full_at", "_ring", "_turn", "in_flight", "slots")
+    __slots__ = ("_ring", "_turn", "full_at", "in_flight", "slots")
 
     def __init__(self, full_at: float = inf) -> None:
-        """`full_at`: requests in flight from here at which one endpoint is full."""
         self.slots: list[Slot] = []
         """In the table's order."""
-        self._full_at = full_at
+        self.full_at = full_at
+        """Requests in flight from here at which one endpoint is full."""
         self.in_flight = 0
         self._ring: Ring[Slot] | None = None
         self._turn = 0
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether no endpoint has what is asked for loaded, though there may be some of the model."""
+        return False
 
     @property
     def has_choice(self) -> bool:
@@ -92,7 +98,7 @@ class Pool:
     def seen(self, now_s: float) -> Seen:
         """How full it is."""
         ready = sum(now_s >= slot.usable_from_s for slot in self.slots)
-        return Seen(self.in_flight, ready * self._full_at if ready else 0.0)
+        return Seen(self.in_flight, ready * self.full_at if ready else 0.0)
 
     def answered_badly(self, slot: Slot, now_s: float) -> None:
         """The endpoint answered that it has failed."""
@@ -134,16 +140,87 @@ class Pool:
         return best
 
 
+class AdapterPool(Pool):
+    """The endpoints of a model that have one adapter loaded.
+
+    Slots are the model's own, with their connections and breakers, and whatever goes there counts there, too.
+    `in_flight` is all that these endpoints do, of other adapters as well: what weighs is how busy they are.
+    """
+
+    __slots__ = ("_base", "_served_name")
+
+    def __init__(self, served_name: str, base: Pool) -> None:
+        super().__init__(base.full_at)
+        self._served_name = served_name
+        self._base = base
+        self.look()
+
+    def look(self) -> None:
+        """Take over who has the adapter now."""
+        self.replace([slot for slot in self._base.slots if self._served_name in slot.endpoint.adapters])
+
+    def take(self, slot: Slot) -> None:
+        self._base.take(slot)
+
+    def release(self, slot: Slot) -> None:
+        self._base.release(slot)
+
+    def pick(self, now_s: float, tried: Collection[Slot] = (), key: int | None = None) -> Slot | None:
+        self.in_flight = self._busy
+        return super().pick(now_s, tried, key)
+
+    def seen(self, now_s: float) -> Seen:
+        self.in_flight = self._busy
+        return super().seen(now_s)
+
+    @property
+    def is_cold(self) -> bool:
+        return not self.slots
+
+    @property
+    def state(self) -> str:
+        return super().state if self.slots else "starting: no engine has this version loaded"
+
+    @property
+    def _busy(self) -> int:
+        return sum(slot.in_flight for slot in self.slots)
+
+
 class Pools:
-    """The pools of all models on duty."""
+    """The pools of all models on duty, and of their adapters."""
 
     def __init__(self, models: Collection[str], full_at: Mapping[str, float] = MappingProxyType({})) -> None:
         """`full_at`: the requests in flight from here at which one endpoint of a model is full, where that is known."""
         self._pools = {model: Pool(full_at.get(model, inf)) for model in models}
+        self._adapters: dict[str, AdapterPool] = {}
+        self._by_name: dict[str, Pool] = dict(self._pools)
 
-    def of(self, model: str) -> Pool:
-        """The pool of one model. Raises KeyError for one that is not on duty."""
-        return self._pools[model]
+    def of(self, name: str) -> Pool:
+        """The pool of one model or adapter. Raises KeyError for one that is not on duty."""
+        return self._by_name[name]
+
+    def find(self, name: str) -> Pool | None:
+        """The pool of one model or adapter; None if that is not on duty."""
+        return self._by_name.get(name)
+
+    def __contains__(self, model: str) -> bool:
+        """Whether a model has a pool of its own."""
+        return model in self._pools
+
+    def direct(self, traffic: Traffic) -> None:
+        """Know other adapters from now on. What is in flight to one that is gone ends where it is."""
+        wanted = {adapter.served_name: adapter.base for adapter in traffic.adapters}
+        for split in traffic.splits:
+            for side in (split.stable, split.canary):
+                if side is not None and side.served_name != side.pool:
+                    wanted[side.served_name] = side.pool
+        kept = self._adapters
+        self._adapters = {
+            name: kept.get(name) or AdapterPool(name, self._pools[base])
+            for name, base in wanted.items()
+            if base in self._pools and name not in self._pools
+        }
+        self._by_name = {**self._pools, **self._adapters}
 
     def update(self, table: Table) -> None:
         """Take over a new table. Slots that go on keep their connections and counts."""
@@ -163,6 +240,8 @@ class Pools:
             slot.close()
         for model, pool in self._pools.items():
             pool.replace(fresh[model])
+        for adapter in self._adapters.values():
+            adapter.look()
 
     def seen(self, now_s: float) -> dict[str, Seen]:
         """How full each is."""

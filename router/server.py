@@ -18,6 +18,7 @@ from router.listener import others_listen, refuse_silently, waiting_in
 from router.metrics import RouterMetrics
 from router.overheard import Listening
 from router.pools import Pools
+from router.watching import Watching
 
 # Time-outs are configured in whole seconds: looking twice a second keeps them within half a second at no cost.
 SWEEP_S = 0.5
@@ -43,13 +44,14 @@ class RouterServer:
         loop: asyncio.AbstractEventLoop,
         judge: Judge,
         full_at: Mapping[str, float] = MappingProxyType({}),
+        watching: Watching | None = None,
     ) -> None:
-        """`full_at`: see `Pools`."""
+        """`full_at`: see `Pools`; `watching`: see `Answerer`."""
         self._settings = settings
         self._loop = loop
         self._pools = Pools([card.name for card in cards], full_at)
         metrics = RouterMetrics(tuple(card.name for card in cards))
-        self._answerer = Answerer(cards, self._pools, metrics, settings, loop, judge)
+        self._answerer = Answerer(cards, self._pools, metrics, settings, loop, judge, watching)
         self._ingress = Ingress(self._answerer, self)
         self._limits = Limits(
             max_header_bytes=settings.max_header_bytes,
@@ -80,8 +82,10 @@ class RouterServer:
         return bound
 
     def update(self, table: Table) -> None:
-        """Take over a new table of endpoints."""
+        """Take over a new table of endpoints, and the traffic in it; one without any leaves that as it is."""
         self._pools.update(table)
+        if table.traffic is not None:
+            self._answerer.direct(table.traffic)
 
     @property
     def pools(self) -> Pools:
@@ -100,6 +104,10 @@ class RouterServer:
     def use(self, judge: Judge) -> None:
         """Judge with another one from the next request on. On the loop that this server was given."""
         self._answerer.use(judge)
+
+    def have(self, judges: Mapping[str, Judge]) -> None:
+        """The judges of versions of `auto` that are loaded now, by path. On the loop that this server was given."""
+        self._answerer.have(judges)
 
     @property
     def in_flight(self) -> int:

@@ -15,7 +15,9 @@ from cluster.clock import MonotonicClock
 from cluster.directory import Directory, Endpoint, Table
 from cluster.directory_holder import DirectoryHolder
 from cluster.errors import OurFault, Unavailable
+from cluster.outcomes import Batch
 from cluster.settings import Router as RouterSettings
+from cluster.traffic import Traffic
 from router.deployment import RouterReplica
 from tests.fakes.stack import LARGE, SMALL, RunningEngine, start_engine
 from tests.integration.test_router_http import until
@@ -39,6 +41,15 @@ class BrokenDirectory:
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
         self.reads += 1
+        raise self.error
+
+    async def direct(self, traffic: Traffic) -> None:
+        raise self.error
+
+    async def tell(self, batch: Batch) -> None:
+        raise self.error
+
+    async def fetch(self) -> tuple[Batch, ...]:
         raise self.error
 
 

@@ -16,6 +16,8 @@ from router.request_reader import RequestReader
 
 LIMITS = Limits(max_header_bytes=4096, max_body_bytes=1000, client_timeout_s=1, keep_alive_s=1)
 WANTED = (b"x-request-id", b"traceparent", b"tracestate", b"x-fenzhen-deadline-s")
+# Which the quick way would not keep.
+OURS = (b"x-fenzhen-no-learning", b"X-Fenzhen-Version", b"x-fenzhen-group")
 FIRST = b"POST / HTTP/1.1\r\nhost: a:80\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -249,3 +251,10 @@ def test_every_ordinary_request_is_taken(lines: list[bytes], body: bytes, target
 def test_every_ordinary_answer_is_taken(lines: list[bytes], body: bytes, status: int) -> None:
     head = b"\r\n".join((b"HTTP/1.1 %d It says" % status, *lines, b"Content-Length: %d" % len(body)))
     assert is_heard_alike(head + b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_header_that_somebody_here_asks_for_is_never_passed_over(name: bytes) -> None:
+    raw = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a:80\r\n%b: 1\r\ncontent-length: 2\r\n\r\n{}" % name
+    assert not is_taken(raw)
+    assert is_taken(raw.replace(name, b"x-fenzhen-other"))
