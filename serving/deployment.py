@@ -36,6 +36,8 @@ def plan_for(model: Model, pool: Pool, folder: Path, log_dir: Path, endpoint_id:
         log_path=log_dir / f"{endpoint_id}.log",
         limits=Limits(pool.ready_timeout_s, pool.unresponsive_s),
         drain_s=pool.drain_s,
+        max_adapters=pool.max_adapters,
+        task=model.task,
     )
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from cluster.directory import REPORT_INTERVAL_S, Directory, Endpoint, State
 from cluster.errors import FenzhenError, OurFault, TimedOut, Unavailable
 from serving import backoff
+from serving.adapter_api import Task
+from serving.adapters import Adapters, follow
 from serving.engine_args import Command
 from serving.health import Limits, Sighting, complaint, ending, retry_after_s
 from serving.life import Life, base_url, free_port
@@ -49,6 +51,9 @@ class Plan:
     """How long requests in flight may take to finish before a stop."""
     # vLLM ends within 1 s of SIGTERM when nothing runs.
     grace_s: float = 10.0
+    max_adapters: int = 0
+    """How many adapters it may have loaded; 0: it is not asked for any."""
+    task: Task = "chat"
 
 
 class Engine:
@@ -83,16 +88,22 @@ class Engine:
             pid=None,
             pid_started_s=None,
             retry_after_s=retry_after_s(None, 0),
+            max_adapters=plan.max_adapters,
         )
+        self._adapters = Adapters(plan.endpoint_id, self._note_adapters, plan.task)
 
     async def run(self) -> None:
         """Keep the engine alive until `stop`. Cancelled, it kills the engine at once. Raises OurFault over a bug."""
         self._running = True
         try:
             async with asyncio.TaskGroup() as tasks:
-                reports = tasks.create_task(self._report_for_ever(), name="engine reports")
+                beside = [tasks.create_task(self._report_for_ever(), name="engine reports")]
+                if self._plan.max_adapters:
+                    following = follow(self._directory, self._adapters.want)
+                    beside.append(tasks.create_task(following, name="engine adapters wanted"))
                 await self._live_until_stop()
-                reports.cancel()
+                for task in beside:
+                    task.cancel()
             await self._forget()
         except ExceptionGroup as group:
             self._fault = OurFault(f"the supervision of {self._plan.endpoint_id} failed: {group.exceptions[0]!r}")
@@ -136,7 +147,9 @@ class Engine:
             wait_s = backoff.wait_s(self.failures, self._chance())
             retry_s = retry_after_s(self._last_start_s, 0, wait_s)
             logger.warning("%s %s; it starts again in %.1f s", self._plan.endpoint_id, end.reason, wait_s)
-            self._tell("restarting", end.reason, pid=None, pid_started_s=None, retry_after_s=retry_s)
+            # What the next life has loaded is nothing.
+            gone = {"pid": None, "pid_started_s": None, "adapters": ()}
+            self._tell("restarting", end.reason, retry_after_s=retry_s, **gone)
             await _happens(self._stop_asked, wait_s)
             restarts, detail = restarts + 1, f"loading the model again; before, it {end.reason}"
 
@@ -171,6 +184,7 @@ class Engine:
         """Look at the engine until it must be ended or has ended."""
         exited = asyncio.create_task(life.process.wait(), name="engine exit")
         stopping = asyncio.create_task(self._stop_asked.wait(), name="engine stop")
+        loading: asyncio.Task[None] | None = None
         seen = Sighting(self._monotonic())
         try:
             while True:
@@ -187,9 +201,18 @@ class Engine:
                 if fault:
                     return _End(f"{fault}; its last words: {life.last_words()}", seen.held_ready_s(now_s))
                 self._note(before, seen, now_s)
+                if self._plan.max_adapters and seen.ready_s is not None:
+                    loading = loading or asyncio.create_task(
+                        self._adapters.run(self.endpoint.base_url), name="adapters"
+                    )
+                    if loading.done():
+                        loading.result()
         finally:
             exited.cancel()
             stopping.cancel()
+            if loading:
+                loading.cancel()
+                await asyncio.wait({loading})
 
     def _note(self, before: Sighting, seen: Sighting, now_s: float) -> None:
         """Tell what the last look has changed."""
@@ -202,6 +225,12 @@ class Engine:
             self._tell("ready", f"ready after {self._last_start_s:.0f} s", retry_after_s=1)
         if seen.held_ready_s(now_s) >= backoff.HELD_READY_S:
             self.failures = 0
+
+    def _note_adapters(self) -> None:
+        """Tell which adapters are loaded, and which could not be."""
+        loaded, faults = self._adapters.loaded, self._adapters.faults
+        if (loaded, faults) != (self.endpoint.adapters, self.endpoint.adapter_faults):
+            self._tell(self.endpoint.state, self.endpoint.detail, adapters=loaded, adapter_faults=faults)
 
     async def _drain(self, life: Life, probe: Probe) -> None:
         """Wait until no request is in flight, at most `drain_s`."""

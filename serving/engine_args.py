@@ -42,6 +42,10 @@ _RESERVED: Mapping[str, str] = {
     "headless": "has no HTTP; every engine of a pool must serve",
     "grpc": "has no HTTP; every engine of a pool must serve",
     "api-server-count": "is one; set engines of the pool for more",
+    "enable-lora": "is max_adapters of the pool",
+    "max-cpu-loras": "is max_adapters of the pool",
+    "max-lora-rank": "is max_adapter_rank of the pool",
+    "lora-modules": "would load adapters that no rollout knows; register them and set max_adapters of the pool",
     "disable-log-stats": "would hide the requests in flight, which are waited for before an engine is stopped",
 }
 # vLLM reads these from one JSON text, and --middleware by repeating the option; other lists follow one option.
@@ -51,6 +55,11 @@ _REPEATED = frozenset({"middleware"})
 # So many vLLM 0.32 works on at once, on GPUs below 70 GB. On larger ones it takes 1,024, at which every answer is slow:
 # who would rather fill them first says so with `busy_in_flight`.
 _GPU_REQUESTS = 256
+# So many adapters compute side by side, each in memory of its own on the device (of a 7B model 80 MB at rank 16);
+# requests for others wait for one of them to fall idle. More can be loaded: those rest in the machine's memory.
+_ADAPTERS_AT_ONCE = 8
+# New ones are loaded before old ones are gone; without room for both, requests in flight would read files again.
+_ADAPTERS_LEAVING = 2
 # As `cpu_kv_cache_gib` says in the settings: what the cache holds, not vLLM's 128, is the limit.
 _CPU_REQUESTS_PER_GIB = 16
 
@@ -104,8 +113,14 @@ def engine_arguments(model: Model, pool: Pool, folder: Path, device: Build, host
     }
     if device == "gpu":
         ours["tensor-parallel-size"] = pool.gpus_per_engine
+    if pool.max_adapters:
+        ours |= {
+            "enable-lora": True,
+            "max-cpu-loras": pool.max_adapters + _ADAPTERS_LEAVING,
+            "max-lora-rank": pool.max_adapter_rank,
+        }
     chosen = {_checked_name(name, pool): value for name, value in pool.engine_args.items()}
-    defaults = {name: value for name, value in _defaults(device, chosen).items() if name not in chosen}
+    defaults = {name: value for name, value in _defaults(device, chosen, pool).items() if name not in chosen}
     options = ours | chosen | defaults
     return tuple(word for name, value in options.items() for word in option_words(name, value))
 
@@ -139,6 +154,10 @@ def engine_environment(pool: Pool, device: Build, base: Mapping[str, str]) -> di
     environment["VLLM_NO_USAGE_STATS"] = "1"
     # The weights lie in a folder by now: nothing is to be asked of a hub, least of all with its time-outs.
     environment["HF_HUB_OFFLINE"] = "1"
+    if pool.max_adapters:
+        # vLLM warns that this is for development: whoever reaches the port can then load any folder of the machine.
+        # Ours listens on loopback alone, and the router passes no such path on.
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     if device == "cpu":
         environment |= {
             "VLLM_CPU_KVCACHE_SPACE": str(pool.cpu_kv_cache_gib),
@@ -162,11 +181,13 @@ def engine_command(
     return Command(arguments, engine_environment(pool, device, base))
 
 
-def _defaults(device: Build, chosen: Mapping[str, EngineArg]) -> dict[str, EngineArg]:
+def _defaults(device: Build, chosen: Mapping[str, EngineArg], pool: Pool) -> dict[str, EngineArg]:
     # The router accounts for every request; here the lines would push what matters out of the log.
     defaults: dict[str, EngineArg] = {"disable-uvicorn-access-log": True}
     if device == "cpu":
         defaults["distributed-executor-backend"] = "uni"
+    if pool.max_adapters:
+        defaults["max-loras"] = min(pool.max_adapters, _ADAPTERS_AT_ONCE)
     if chosen.get("tool-call-parser") == tool_calls.NAME:
         # vLLM takes a module's name, too, which stays the same wherever we are installed.
         defaults["tool-parser-plugin"] = "serving.tool_parser"

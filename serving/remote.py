@@ -9,11 +9,14 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from cluster.directory import REPORT_INTERVAL_S, Directory, Endpoint
 from cluster.errors import FenzhenError, OurFault
 from cluster.settings import ExternalPool
+from cluster.traffic import Traffic
+from serving.adapters import Adapters, follow
 from serving.remote_probe import Target, complaint
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,10 @@ class _Watched:
     """Looks in a row that ended badly."""
     is_known: bool = False
     """Whether it was judged yet: one that was not is not reported, so that a new watch unsettles no router."""
+    adapters: Adapters | None = None
+    """None: it may not be asked to load any."""
+    loading: asyncio.Task[None] | None = None
+    """While it answers, the task that looks after its adapters."""
 
 
 class Watch:
@@ -51,6 +58,9 @@ class Watch:
     def __init__(self, pools: Sequence[ExternalPool], directory: Directory) -> None:
         self._directory = directory
         self._watched = [_watched(pool, base_url) for pool in pools for base_url in pool.endpoints]
+        for watched in self._watched:
+            if watched.endpoint.max_adapters:
+                watched.adapters = Adapters(watched.endpoint.endpoint_id, partial(self._note_adapters, watched))
         self._news: dict[str, Endpoint] = {}
         self._has_news = asyncio.Event()
         self._open_looks = asyncio.Semaphore(_OPEN_LOOKS)
@@ -65,6 +75,8 @@ class Watch:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report_for_ever(), name="endpoint reports")
+                if any(watched.adapters for watched in self._watched):
+                    tasks.create_task(follow(self._directory, self._want), name="adapters wanted")
                 for number, watched in enumerate(self._watched):
                     # Spread over the first second, and so over every period from then on.
                     first_s = number / len(self._watched) * PERIOD_S
@@ -74,12 +86,42 @@ class Watch:
 
     async def _look_for_ever(self, watched: _Watched, first_s: float) -> None:
         await asyncio.sleep(first_s)
-        while True:
-            async with self._open_looks:
-                words = await complaint(watched.target, is_new=watched.endpoint.state != "ready")
-            self._note(watched, words)
-            is_doubted = 0 < watched.failures < FAILED_LOOKS
-            await asyncio.sleep(SECOND_LOOK_S if is_doubted else self.period_s)
+        try:
+            while True:
+                async with self._open_looks:
+                    words = await complaint(watched.target, is_new=watched.endpoint.state != "ready")
+                self._note(watched, words)
+                await self._look_after_adapters(watched)
+                is_doubted = 0 < watched.failures < FAILED_LOOKS
+                await asyncio.sleep(SECOND_LOOK_S if is_doubted else self.period_s)
+        finally:
+            await _ended(watched.loading)
+
+    async def _look_after_adapters(self, watched: _Watched) -> None:
+        """Load while the server answers; what it has when it comes back is found out anew."""
+        if watched.adapters and watched.loading is None and watched.endpoint.state == "ready":
+            watched.loading = asyncio.create_task(watched.adapters.run(watched.endpoint.base_url), name="adapters")
+        elif watched.loading and watched.endpoint.state != "ready":
+            await _ended(watched.loading)
+            watched.loading = None
+            self._note_adapters(watched)
+        elif watched.loading and watched.loading.done():
+            # Only a bug ends it; whoever watches is told, and Ray Serve starts the watch again.
+            watched.loading.result()
+
+    def _want(self, traffic: Traffic) -> None:
+        for watched in self._watched:
+            if watched.adapters:
+                watched.adapters.want(traffic)
+
+    def _note_adapters(self, watched: _Watched) -> None:
+        """Tell which adapters are loaded, and which could not be."""
+        assert watched.adapters
+        before = watched.endpoint
+        watched.endpoint = replace(before, adapters=watched.adapters.loaded, adapter_faults=watched.adapters.faults)
+        if watched.is_known and watched.endpoint != before:
+            self._news[before.endpoint_id] = watched.endpoint
+            self._has_news.set()
 
     def _note(self, watched: _Watched, words: str | None) -> None:
         """Take over what one look has found."""
@@ -120,6 +162,12 @@ class Watch:
                 continue
 
 
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 async def _told(call: Coroutine[None, None, None]) -> None:
     """Await a call to the directory; a failed one is only written down."""
     try:
@@ -141,6 +189,7 @@ def _watched(pool: ExternalPool, base_url: str) -> _Watched:
         pid=None,
         pid_started_s=None,
         retry_after_s=1,
+        max_adapters=pool.max_adapters,
     )
     return _Watched(Target(base_url, pool.model, pool.health_path, pool.health_timeout_s), endpoint)
 

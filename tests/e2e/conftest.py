@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from cluster.settings_file import as_yaml, profile
+from tests.e2e.small_model import made_adapters
 
 # Fetching and converting the two models the first time takes about two minutes here, starting them one.
 UP_TIMEOUT_S = 900
@@ -98,3 +99,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     yield running
     stopped = running.run("down", timeout_s=DOWN_TIMEOUT_S)
     assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.fixture(scope="session")
+def adapter_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """LoRA adapters for the small model, sound and broken, by name; see `tests.fakes.adapters`."""
+    return made_adapters(tmp_path_factory.mktemp("adapters"))

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -38,6 +39,9 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sick-after-s", type=float, help="answer 503 on /health")
     parser.add_argument("--refuse", type=int, help="answer every POST with this status")
     parser.add_argument("--break-after-tokens", type=int, help="cut the connection in the middle of an answer")
+    parser.add_argument("--enable-lora", action="store_true", help="load adapters while it runs")
+    parser.add_argument("--max-lora-rank", type=int, default=16)
+    parser.add_argument("--adapter-delay-s", type=float, default=0.0, help="before an adapter is loaded")
     parser.add_argument("--ignore-sigterm", action="store_true")
     parser.add_argument("--spawn-child", action="store_true", help="a second process that ends for no signal but KILL")
     return parser.parse_known_args(words)[0]
@@ -80,6 +84,10 @@ class FakeEngine:
     running: int = 0
     waiting: int = 0
     sick: bool = False
+    adapters: dict[str, str] = field(default_factory=dict)
+    """Folders by name."""
+    asked: list[str] = field(default_factory=list)
+    """The model of each request that was answered."""
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests on one connection until it is closed."""
@@ -102,8 +110,13 @@ class FakeEngine:
             case "GET", "/health":
                 send(writer, 503 if self.sick else 200, b"", {})
             case "GET", "/v1/models":
-                card = {"id": name, "object": "model", "created": 1, "owned_by": "vllm", "max_model_len": 2048}
-                send(writer, 200, {"object": "list", "data": [card]}, request.echo)
+                like = {"object": "model", "created": 1, "owned_by": "vllm"}
+                card = like | {"id": name, "max_model_len": 2048}
+                more = [like | {"id": key, "root": folder, "parent": name} for key, folder in self.adapters.items()]
+                send(writer, 200, {"object": "list", "data": [card, *more]}, request.echo)
+            case "POST", "/v1/load_lora_adapter" | "/v1/unload_lora_adapter" as path if self.opts.enable_lora:
+                change = self.load if path == "/v1/load_lora_adapter" else self.unload
+                send(writer, 200, await change(json.loads(request.body)), request.echo)
             case "GET", "/metrics":
                 label = f'{{engine="0",model_name="{name}"}}'
                 text = "".join(
@@ -114,9 +127,11 @@ class FakeEngine:
             case "POST", "/v1/chat/completions" | "/v1/completions" as path:
                 if self.opts.refuse:
                     raise Refusal(self.opts.refuse, "InternalServerError", "told to refuse")
-                await self.complete(request, checked(request, path, name), reader, writer)
+                asked = checked(request, path, (name, *self.adapters))
+                self.asked.append(asked["model"])
+                await self.complete(request, asked, reader, writer)
             case "POST", "/v1/embeddings":
-                texts = checked(request, "/v1/embeddings", name)["input"]
+                texts = checked(request, "/v1/embeddings", (name, *self.adapters))["input"]
                 vectors = [
                     {"object": "embedding", "index": place, "embedding": [0.5, -0.5]}
                     for place, _ in enumerate(texts if isinstance(texts, list) else [texts])
@@ -125,6 +140,29 @@ class FakeEngine:
                 send(writer, 200, {"object": "list", "model": name, "data": vectors, "usage": usage}, request.echo)
             case _:
                 raise Refusal(404, "NotFoundError", "Not Found")
+
+    async def load(self, asked: Json) -> bytes:
+        """Add an adapter as vLLM 0.32 does, with its words."""
+        name, folder = asked["lora_name"], Path(asked["lora_path"])
+        if name in self.adapters:
+            raise Refusal(400, "InvalidUserInput", f"The lora adapter '{name}' has already been loaded.")
+        await asyncio.sleep(self.opts.adapter_delay_s)
+        try:
+            rank = json.loads((folder / "adapter_config.json").read_text())["r"]
+        except OSError:
+            raise Refusal(404, "NotFoundError", f"Loading lora {name} failed: No adapter found for <path>") from None
+        if rank > self.opts.max_lora_rank:
+            words = f"LoRA rank {rank} is greater than max_lora_rank {self.opts.max_lora_rank}."
+            raise Refusal(500, "InternalServerError", f"Call to add_lora method failed: {words}")
+        self.adapters[name] = str(folder)
+        return f"Success: LoRA adapter '{name}' added successfully.".encode()
+
+    async def unload(self, asked: Json) -> bytes:
+        """Forget an adapter's name; what is in flight finishes."""
+        name = asked["lora_name"]
+        if self.adapters.pop(name, None) is None:
+            raise Refusal(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+        return f"Success: LoRA adapter '{name}' removed successfully.".encode()
 
     async def complete(
         self, request: Request, asked: Json, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -225,7 +263,7 @@ def die() -> None:
     os._exit(3)
 
 
-def checked(request: Request, path: str, name: str) -> Json:
+def checked(request: Request, path: str, names: Sequence[str]) -> Json:
     """The request's JSON, or the refusal that vLLM would send."""
     try:
         asked = json.loads(request.body)
@@ -234,7 +272,7 @@ def checked(request: Request, path: str, name: str) -> Json:
     wanted = {"/v1/chat/completions": "messages", "/v1/embeddings": "input"}.get(path, "prompt")
     if not isinstance(asked, dict) or wanted not in asked:
         raise Refusal(400, "BadRequestError", f"{wanted}: Field required", wanted)
-    if asked.get("model") != name:
+    if asked.get("model") not in names:
         raise Refusal(404, "NotFoundError", f"The model `{asked.get('model')}` does not exist.", "model")
     tokens = asked.get("max_tokens")
     if tokens is not None and (not isinstance(tokens, int) or tokens < 0):

@@ -15,21 +15,27 @@ import psutil
 import pytest
 import uvloop
 
+from cluster.clock import MonotonicClock
 from cluster.directory import Endpoint, Table
+from cluster.directory_holder import DirectoryHolder
 from cluster.errors import OurFault, Unavailable
+from cluster.traffic import Adapter, Traffic
+from registry.digests import folder_sha256
 from serving.engine import Engine, Plan
 from serving.engine_args import Command
 from serving.health import Limits
 from serving.processes import session_members
 
 
-class Ledger:
+class Ledger(DirectoryHolder):
     """A directory that keeps every report; `out_of_reach` makes it fail."""
 
     def __init__(self) -> None:
+        super().__init__(MonotonicClock(), settle_s=0.0)
         self.reports: list[Endpoint] = []
         self.forgotten: list[str] = []
         self.out_of_reach = False
+        self.traffic: Traffic | None = None
 
     async def report(self, *endpoints: Endpoint) -> None:
         if self.out_of_reach:
@@ -42,7 +48,7 @@ class Ledger:
         self.forgotten.extend(endpoint_ids)
 
     async def read(self, known_version: int, timeout_s: float) -> Table:
-        return Table(len(self.reports), tuple(self.reports[-1:]))
+        return Table(len(self.reports), tuple(self.reports[-1:]), self.traffic)
 
 
 def plan(tmp_path: Path, *options: str, unresponsive_s: float = 30, ready_timeout_s: float = 30) -> Plan:
@@ -179,6 +185,46 @@ async def test_a_stop_during_the_wait_before_a_restart_is_immediate(tmp_path: Pa
     async with alive(plan(tmp_path, "--die-after-s=0"), Ledger()) as engine:
         await until(lambda: engine.failures >= 2 and engine.endpoint.state == "restarting")
         async with asyncio.timeout(4):
+            await engine.stop()
+
+
+async def test_adapters_follow_when_the_engine_is_ready_and_again_when_it_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    name, ledger = "hotline@1-00000001", Ledger()
+    ledger.traffic = Traffic(1, (), (Adapter(name, "small", str(folder), folder_sha256(folder), ("small-1",)),))
+    async with alive(replace(plan(tmp_path, "--enable-lora"), max_adapters=2), ledger) as engine:
+        await engine.wait_ready(1)
+        await until(lambda: engine.endpoint.adapters == (name,))
+        question = {"model": name, "messages": [{"role": "user", "content": "a"}]}
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{engine.endpoint.base_url}/v1/chat/completions", json=question)
+        assert answer.status_code == 200
+        os.kill(engine_pid(engine.endpoint), signal.SIGKILL)
+        await until(lambda: engine.endpoint.state == "restarting")
+        assert engine.endpoint.adapters == ()
+        await ready_again(engine, restarts=1)
+        await until(lambda: engine.endpoint.adapters == (name,))
+    told = [(report.state, report.adapters, report.max_adapters) for report in ledger.reports]
+    assert ("ready", (name,), 2) in told
+    # An engine that is ready serves at once; adapters are told when they are there.
+    assert told.index(("ready", (), 2)) < told.index(("ready", (name,), 2))
+
+
+async def test_a_load_that_hangs_keeps_no_engine_from_being_ready_or_from_ending(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    ledger = Ledger()
+    ledger.traffic = Traffic(
+        1, (), (Adapter("a@1-00000001", "small", str(folder), folder_sha256(folder), ("small-1",)),)
+    )
+    hanging = plan(tmp_path, "--enable-lora", "--adapter-delay-s=60", unresponsive_s=2)
+    async with alive(replace(hanging, max_adapters=2), ledger) as engine:
+        await engine.wait_ready(1)
+        await asyncio.sleep(3)
+        assert (engine.endpoint.state, engine.endpoint.restarts) == ("ready", 0)
+        async with asyncio.timeout(6):
             await engine.stop()
 
 

@@ -5,6 +5,7 @@ import gc
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from cluster.directory import Endpoint, State
 from cluster.directory_holder import DirectoryHolder
 from cluster.errors import OurFault, Unavailable
 from cluster.settings import ExternalPool
+from cluster.traffic import Adapter, Traffic
+from registry.digests import folder_sha256
 from serving import remote
 from serving.remote import MAX_LOOKS_PER_S, PERIOD_S, RemoteReplica, Watch, look_once
 from tests.fakes.engine import FakeEngine, Request, options
@@ -64,9 +67,9 @@ class Servers:
         self._writers: dict[int, list[asyncio.StreamWriter]] = {}
         self._servers: dict[int, asyncio.Server] = {}
 
-    async def start(self, port: int = 0, model: str = "small") -> int:
+    async def start(self, port: int = 0, model: str = "small", *words: str) -> int:
         """Listen; gives the port."""
-        fake = FakeEngine(options(["--port", "0", "--served-model-name", model]), asyncio.Semaphore(1))
+        fake = FakeEngine(options(["--port", "0", "--served-model-name", model, *words]), asyncio.Semaphore(1))
         writers: list[asyncio.StreamWriter] = []
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -368,3 +371,34 @@ async def test_a_replica_that_no_longer_watches_asks_to_be_replaced(servers: Ser
     with pytest.raises(OurFault, match="the watch of servers that run already has ended: ExceptionGroup"):
         await replica.check_health()
     await STOP(replica)
+
+
+async def test_a_server_that_allows_it_loads_adapters_and_again_when_it_comes_back(
+    servers: Servers, tmp_path: Path
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    port, plain = await servers.start(0, "small", "--enable-lora"), await servers.start()
+    names = ("hotline@1-00000001",)
+    ids = tuple(f"small@127.0.0.1:{each}" for each in (port, plain))
+    ledger = Ledger()
+    await ledger.direct(Traffic(1, (), (Adapter(names[0], "small", str(folder), folder_sha256(folder), ids),)))
+    async with watching(ledger, pool(port, plain, max_adapters=4)):
+        await until_adapters(ledger, port, names)
+        async with asyncio.timeout(NOTICED_S):
+            while (row := await ledger.row(url(plain))) is None or not row.adapter_faults:
+                await asyncio.sleep(0.02)
+        assert row.max_adapters == 4
+        assert "--enable-lora" in row.adapter_faults[0][1]
+        await servers.kill(port)
+        await ledger.until(url(port), "restarting")
+        await until_adapters(ledger, port, ())
+        await servers.start(port, "small", "--enable-lora")
+        await until_adapters(ledger, port, names)
+
+
+async def until_adapters(ledger: Ledger, port: int, names: tuple[str, ...]) -> None:
+    async with asyncio.timeout(NOTICED_S):
+        while (row := await ledger.row(url(port))) is None or row.adapters != names:
+            await asyncio.sleep(0.02)

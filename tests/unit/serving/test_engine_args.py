@@ -164,3 +164,23 @@ def test_when_an_engine_is_full_may_be_stated_and_grows_with_its_cache_on_a_cpu(
 def test_a_command_runs_our_own_start_of_vllm() -> None:
     command = engine_command(MODEL, pool(), Path("/models/small"), "cpu", "127.0.0.1", 8001, {})
     assert command.arguments[1:4] == ("-m", "serving.vllm_main", "serve")
+
+
+def test_a_pool_without_adapters_is_started_as_before() -> None:
+    assert not [word for word in words("cpu") if "lora" in word]
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in engine_environment(pool(), "cpu", {})
+
+
+def test_adapters_take_room_for_the_names_a_few_of_which_compute_at_once() -> None:
+    many = pool().model_copy(update={"max_adapters": 20, "max_adapter_rank": 32})
+    options = engine_arguments(MODEL, many, Path("/models/small"), "cpu", "127.0.0.1", 8001)
+    assert {"--enable-lora", "--max-loras=8", "--max-cpu-loras=22", "--max-lora-rank=32"} <= set(options)
+    assert engine_environment(many, "cpu", {})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    more = many.model_copy(update={"engine_args": {"max_loras": 12}})
+    assert "--max-loras=12" in engine_arguments(MODEL, more, Path("/models/small"), "cpu", "127.0.0.1", 8001)
+
+
+@pytest.mark.parametrize("name", ["enable-lora", "max_cpu_loras", "max-lora-rank", "lora-modules"])
+def test_what_the_pool_says_of_adapters_cannot_be_said_twice(name: str) -> None:
+    with pytest.raises(UserError, match="max_adapter"):
+        words("cpu", **{name: 1})
