@@ -1,0 +1,1 @@
+"""Measures how rollouts are judged and how broken versions go."""
