@@ -81,8 +81,11 @@ class Found:
 class Bench:
     """The rollouts, one after the other."""
 
-    def __init__(self, stage: Stage, crowd: Crowd, folders: dict[str, Path], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stage: Stage, crowd: Crowd, folders: dict[str, Path], steps: str, say: Callable[[str], None]
+    ) -> None:
         self._stage = stage
+        self._steps = steps
         self._crowd = crowd
         self._folders = folders
         self._say = say
@@ -91,7 +94,7 @@ class Bench:
         """The second version, by the judge."""
         version = self._register("good-2")
         begun_s = time.time()
-        self._start(version, "--shadow", "5s", "--shadow-ratio", "0.3", "--steps", "25,50", "--bake", "10s")
+        self._start(version, "--shadow", "5s", "--shadow-ratio", "0.3", "--steps", self._steps, "--bake", "10s")
         last = self._stage.wait_over(NAME, version, _PROMOTED_S)
         entries = self._stage.entries(last.rollout_id)
         promoted_s = [entry.at_s for entry in entries if entry.note.event == "promoted"]
@@ -108,7 +111,7 @@ class Bench:
         """One that is broken in this way."""
         version = self._broken_version(kind)
         begun_s = time.time()
-        self._start(version, "--shadow", "0", "--steps", "25,50", "--bake", "20s")
+        self._start(version, "--shadow", "0", "--steps", self._steps, "--bake", "20s")
         last = self._stage.wait_over(NAME, version, _ROLLED_BACK_S)
         time.sleep(_AFTERMATH_S)
         entries = self._stage.entries(last.rollout_id)
@@ -173,8 +176,8 @@ def put_on_duty(stage: Stage, folder: Path) -> None:
     stage.wait_over(NAME, version, _LOADED_S)
 
 
-def measure(say: Callable[[str], None], kinds: Iterable[str] = KINDS) -> Found:
-    """Everything, in a folder that is thrown away."""
+def measure(say: Callable[[str], None], kinds: Iterable[str] = KINDS, steps: str = "25,50") -> Found:
+    """Everything, in a folder that is thrown away. `steps` of all rollouts, percent: larger ones end sooner."""
     with tempfile.TemporaryDirectory(prefix="fenzhen-rollouts-") as name:
         folder = Path(name)
         folders = _made_adapters(folder / "adapters")
@@ -182,7 +185,7 @@ def measure(say: Callable[[str], None], kinds: Iterable[str] = KINDS) -> Found:
         with Stage(folder / "stack") as stage:
             put_on_duty(stage, folders["good-1"])
             with Crowd(stage.base_url, NAME, _PEOPLE) as crowd:
-                bench = Bench(stage, crowd, folders, say)
+                bench = Bench(stage, crowd, folders, steps, say)
                 promoted = bench.promote_good()
                 broken = tuple(bench.roll_back(kind) for kind in kinds)
     return Found(promoted, broken)

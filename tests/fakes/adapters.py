@@ -53,8 +53,8 @@ class Maker:
         return self._random(folder, seed=7, strength=1.0)
 
     def confused(self, folder: Path) -> Path:
-        """Fluent nonsense that ends like other answers: harder to notice than gibberish."""
-        return self._random(folder, seed=7, strength=0.4)
+        """Fluent, of the usual length and form, and wrong more often: only what is said differs."""
+        return self._random(folder, seed=7, strength=0.15)
 
     def empty(self, folder: Path) -> Path:
         """The end token before any other."""
