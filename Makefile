@@ -81,9 +81,10 @@ bench-routing: setup  ## Measure the judge of questions on public sets (DATA=fol
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make bench-routing DATA=folder"; exit 2; }
 	@$(ROUTING_PYTHON) -m router.learning.bench --data "$(DATA)" $(BENCH)
 
-bench-rollout: $(VENV)/.installed-dev  ## Measure the judge of rollouts on simulated streams (10 to 25 minutes; BENCH="--quick")
+bench-rollout: $(VENV)/.installed-dev  ## Measure the judge of rollouts, and broken versions over a real engine (30 minutes; BENCH="--quick")
 	@$(ROUTING_PYTHON) -m loadtests.rollout_bench judge --json build/bench/rollout.json $(BENCH)
 	@$(ROUTING_PYTHON) -m loadtests.rollout_bench drift --json build/bench/rollout.json $(BENCH)
+	@$(BIN)/python -m loadtests.rollout_bench broken --json build/bench/rollout.json $(BENCH)
 
 judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make judge DATA=folder"; exit 2; }
