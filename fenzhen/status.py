@@ -47,6 +47,7 @@ def _document(state: StackState) -> dict[str, Any]:
     readiness = _readiness(state.base_url)
     engines = [
         {
+            "id": endpoint.endpoint_id,
             "model": endpoint.model,
             "state": endpoint.state,
             "detail": endpoint.detail,
@@ -56,6 +57,8 @@ def _document(state: StackState) -> dict[str, Any]:
             "memory_bytes": _memory_bytes(endpoint.pid) if endpoint.pid is not None else 0,
             "is_external": endpoint.is_external,
             "weights": state.models.get(endpoint.model, ""),
+            "adapters": list(endpoint.adapters),
+            "adapter_faults": dict(endpoint.adapter_faults),
         }
         for endpoint in state.endpoints
     ]
@@ -127,6 +130,7 @@ def _view(document: dict[str, Any]) -> Group:
             "" if engine["is_external"] else decimal(engine["memory_bytes"]),
             engine["base_url"],
         )
+    adapters = [line for engine in document["engines"] for line in _adapter_lines(engine)]
     origins = {engine["model"]: engine["weights"] for engine in document["engines"]}
     weights = [Text(f"  {model}: {origin}") for model, origin in origins.items()]
     return Group(
@@ -135,6 +139,15 @@ def _view(document: dict[str, Any]) -> Group:
         Text(f"memory   {decimal(document['memory_bytes'])} in {document['processes']} processes"),
         Text(f"logs     {document['log_dir']}\n"),
         engines,
+        *([Text("\nadapters"), *adapters] if adapters else []),
         Text("\nweights"),
         *weights,
     )
+
+
+def _adapter_lines(engine: dict[str, Any]) -> list[Text]:
+    """What one engine has loaded beside its model, and what it could not load."""
+    faulty: dict[str, str] = engine["adapter_faults"]
+    loaded = [Text(f"  {name} in {engine['id']}") for name in engine["adapters"]]
+    faults = [Text(f"  {name} not in {engine['id']}: {why}", style="red") for name, why in faulty.items()]
+    return [*loaded, *faults]

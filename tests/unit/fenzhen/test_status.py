@@ -9,6 +9,7 @@ from fenzhen.status import _rows, _view
 
 def row(model: str, number: int, state: State = "ready", *, is_external: bool = True) -> dict[str, object]:
     return {
+        "id": f"{model}@far:{number}",
         "model": model,
         "state": state,
         "detail": "answers" if state == "ready" else "refuses connections",
@@ -17,6 +18,8 @@ def row(model: str, number: int, state: State = "ready", *, is_external: bool = 
         "memory_bytes": 0,
         "is_external": is_external,
         "weights": "with servers that run already",
+        "adapters": [],
+        "adapter_faults": {},
     }
 
 
@@ -43,6 +46,16 @@ def test_the_weights_of_a_model_are_named_once_and_nobody_elses_memory_is() -> N
     text = out.getvalue()
     assert text.count("with servers that run already") == 1
     assert "0 bytes" not in text
+
+
+def test_adapters_are_shown_where_they_are_loaded_and_where_they_could_not_be() -> None:
+    head = {"status": "ready", "message": "", "base_url": "", "router": "", "memory_bytes": 5, "processes": 1}
+    loaded = row("far", 1) | {"adapters": ["forms@1-1a2b3c4d"]}
+    broken = row("far", 2) | {"adapter_faults": {"forms@1-1a2b3c4d": "its rank 64 is over 16"}}
+    out = io.StringIO()
+    Console(file=out, width=120).print(_view({**head, "log_dir": "/l", "engines": [loaded, broken]}))
+    assert "forms@1-1a2b3c4d in far@far:1\n" in out.getvalue()
+    assert "forms@1-1a2b3c4d not in far@far:2: its rank 64 is over 16" in out.getvalue()
 
 
 def test_a_line_of_a_start_names_the_server() -> None:
