@@ -199,7 +199,8 @@ class Rollouts(Closed):
         ge=0,
         le=1,
         description="Share of all requests that are counted for the watch over drift: lengths, languages, character "
-        "pairs and kinds of failure; no text is kept. 0: nothing is watched.",
+        "pairs and kinds of failure; no text is kept. Each replica counts twenty a second at most. 0: nothing is "
+        "watched.",
     )
     shadow_below_ratio: float = Field(
         default=0.5,

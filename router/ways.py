@@ -62,9 +62,10 @@ class Ways:
         name = api_request.model
         asked = request.headers.get(VERSION)
         splits, way, watching = self.splits, None, self._watching
+        pinned = None
         # Of a name that nobody knows the choice of the model tells.
-        is_known = name in splits or name in self.pools or name == AUTO
-        pinned = splits.pinned(name, asked) if asked is not None and is_known else None
+        if asked is not None and (name in splits or name in self.pools or name == AUTO):
+            pinned = splits.pinned(name, asked)
         if name in splits or (name == AUTO and splits):
             is_drawn = splits.is_any_watched if name == AUTO else splits.is_watched(name)
             key = key_of(api_request, request.body) if is_drawn and pinned is None else None

@@ -305,9 +305,21 @@ def test_an_answer_by_a_larger_model_than_chosen_first_has_escalated() -> None:
 
 def test_a_share_of_all_requests_is_watched_for_drift() -> None:
     desk = Desk(drift_ratio=0.25)
-    count = sum(desk.client_for("large") is not None for _ in range(8000))
+    count = 0
+    for _ in range(8000):
+        desk.clock.at_s += 1.0
+        count += desk.client_for("large") is not None
     # Six standard deviations of 8,000 throws: once in a billion runs by chance.
     assert abs(count - 2000) < 6 * 38.8
+
+
+def test_however_many_requests_come_few_a_second_are_watched_for_drift() -> None:
+    desk = Desk(drift_ratio=1.0)
+    count = 0
+    for _ in range(10_000):
+        desk.clock.at_s += 0.001
+        count += desk.client_for("large") is not None
+    assert 180 <= count <= 200
 
 
 def test_without_a_split_the_answers_header_names_the_model() -> None:
