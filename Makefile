@@ -48,7 +48,11 @@ check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
 
 test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
 	@.ci/servers
-	$(BIN)/python -m pytest
+	@mkdir -p build
+	@# Unit tests beside the others, which mostly wait for engines and clocks; what they said comes after.
+	@nice -n 10 $(BIN)/python -m pytest tests/unit >build/unit-tests.log 2>&1 & unit=$$!; \
+		status=0; $(BIN)/python -m pytest --ignore=tests/unit || status=$$?; \
+		wait $$unit || status=$$?; cat build/unit-tests.log; exit $$status
 
 conformance: $(VENV)/.installed-dev  ## Run public HTTP/1.1 suites and our own cases against the router
 	$(BIN)/python -m pytest tests/conformance

@@ -158,7 +158,7 @@ def test_a_router_stands_before_servers_that_come_and_go(
         # One process watches, however many pools there are.
         below = psutil.Process(stack.status()["supervisor_pid"]).children(recursive=True)
         replicas = [" ".join(process.cmdline()) for process in below if "ServeReplica:" in " ".join(process.cmdline())]
-        assert len(replicas) == 2, replicas
+        assert len(replicas) == 3, replicas
     finally:
         stopped = stack.run("down", timeout_s=DOWN_TIMEOUT_S)
     assert stopped.returncode == 0, stopped.stderr
