@@ -19,8 +19,8 @@ def post(extra: bytes = b"", body: bytes = BODY) -> bytes:
     return b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n%bcontent-length: %d\r\n\r\n%b" % (extra, len(body), body)
 
 
-async def said_to(stack: FakeStack, *pieces: bytes, wait_s: float = 0.0) -> bytes:
-    """Send the pieces and read until the router closes, or for a second."""
+async def said_to(stack: FakeStack, *pieces: bytes, wait_s: float = 0.0, read_s: float = 1.0) -> bytes:
+    """Send the pieces and read until the router closes, or for `read_s`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
     try:
         for piece in pieces:
@@ -29,7 +29,7 @@ async def said_to(stack: FakeStack, *pieces: bytes, wait_s: float = 0.0) -> byte
             await asyncio.sleep(wait_s)
         answer = b""
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(read_s):
                 while data := await reader.read(65536):
                     answer += data
         except (TimeoutError, ConnectionResetError):

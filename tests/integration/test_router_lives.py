@@ -154,7 +154,7 @@ async def test_three_hundred_streams_at_once_come_whole() -> None:
     wide = {"small": ["--max-num-seqs 512 --token-delay-s 0.02"], "large": [""]}
     async with fake_stack(engines=wide) as stack:
         answers = await asyncio.gather(
-            *(said_to(stack, post(b"connection: close\r\n", streaming(3)), wait_s=0.5) for _ in range(300))
+            *(said_to(stack, post(b"connection: close\r\n", streaming(3)), read_s=60) for _ in range(300))
         )
     assert all(b"data: [DONE]" in answer for answer in answers)
 
