@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from cluster.masking import masked
 from cluster.outcomes import Fault, Outcome
-from router.masking import masked
 from router.need import tokens_in
 from router.outcome_answer import Call, Spoken, read_spoken, read_tail
 from router.outcome_question import Question, read_question

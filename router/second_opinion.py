@@ -17,6 +17,7 @@ import httpx
 import orjson
 
 from cluster.errors import FenzhenError
+from cluster.masking import masked
 from cluster.settings import Judging, Model
 from router.estimate import Judge
 from router.learning.answers import Answer, read_answer
@@ -24,7 +25,6 @@ from router.learning.comparison import agreement
 from router.learning.judge_model import small_is_as_good
 from router.learning.rows_store import RowsStore
 from router.learning_tally import LearningTally, Outcome
-from router.masking import masked
 from router.overheard import Heard
 from router.policy import Candidate, Need, Roster, candidates_of, choose
 from router.query import Query, read_chat

@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, NamedTuple
 import httpx
 
 from cluster.errors import Unavailable, UserError
+from cluster.masking import masked
 from router.learning.answers import Answer, read_answer
 from router.learning.comparison import agreement, is_right
 from router.learning.judge_model import small_is_as_good
 from router.learning.questions import Question
 from router.learning.rows_file import RowsFile
-from router.masking import masked
 
 By = Literal["reference", "agreement", "judge"]
 

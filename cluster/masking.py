@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from router.surnames import SURNAMES
+from cluster.surnames import SURNAMES
 
 # Where a wrong guess costs a word of a training text and a miss costs a person, the guess is made.
 _BREAK: Final = r"[ \-.·]?"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.masking import masked
+from cluster.masking import masked
 
 
 @pytest.mark.parametrize(
