@@ -21,12 +21,14 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
-.PHONY: help setup run down check test conformance conformance-slow docs ability bench-router bench-routing bench-rollout judge lock clean
+.PHONY: help setup setup-training run down check test conformance conformance-slow docs ability bench-router bench-routing bench-rollout bench-training judge lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-setup: $(VENV)/.installed-$(BUILD)  ## Install everything into .venv (BUILD=gpu for GPUs)
+setup: $(VENV)/.installed-$(BUILD)  ## Install everything that serves into .venv (BUILD=gpu for GPUs)
+
+setup-training: $(VENV)/.installed-train-$(BUILD)  ## The same, and what `fenzhen train` needs (100 MB more)
 
 run: setup  ## Set up, start, ask an easy and a hard question, explain both answers
 	$(FENZHEN) up --detach $(if $(PROFILE),--profile $(PROFILE))
@@ -48,11 +50,11 @@ check: $(VENV)/.installed-dev  ## Lint, format, types, import direction
 
 test: $(VENV)/.installed-dev  ## Run all tests, those on real engines included
 	@.ci/servers
-	@mkdir -p build
-	@# Unit tests beside the others, which mostly wait for engines and clocks; what they said comes after.
-	@nice -n 10 $(BIN)/python -m pytest tests/unit >build/unit-tests.log 2>&1 & unit=$$!; \
-		status=0; $(BIN)/python -m pytest --ignore=tests/unit || status=$$?; \
-		wait $$unit || status=$$?; cat build/unit-tests.log; exit $$status
+	@# Most of these wait for clocks and sockets: three at a time. Those on real engines want the machine for themselves.
+	@status=0; \
+		$(BIN)/python -m pytest tests/unit tests/contract tests/conformance tests/integration -n 3 --dist loadfile \
+			|| status=$$?; \
+		$(BIN)/python -m pytest tests/e2e || status=$$?; exit $$status
 
 conformance: $(VENV)/.installed-dev  ## Run public HTTP/1.1 suites and our own cases against the router
 	$(BIN)/python -m pytest tests/conformance
@@ -68,8 +70,9 @@ conformance-slow: $(VENV)/.installed-dev  ## Attack the router with hundreds of 
 	@dpkg -x build/slowhttptest/slowhttptest_*.deb build/slowhttptest
 	$(BIN)/python -m tests.conformance.slow_attacks build/slowhttptest/usr/bin/slowhttptest
 
-docs: $(VENV)/.installed-dev  ## Make docs/configuration.md from the settings
+docs: $(VENV)/.installed-dev  ## Make docs/configuration.md and docs/recipe.md from the settings
 	$(BIN)/python -c "from cluster.settings_reference import reference; print(reference(), end='')" > docs/configuration.md
+	$(BIN)/python -c "from training.recipe_reference import reference; print(reference(), end='')" > docs/recipe.md
 
 ability: setup  ## Measure what each model of the running stack can do
 	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)
@@ -89,6 +92,12 @@ bench-rollout: $(VENV)/.installed-dev  ## Measure the judge of rollouts, and bro
 	@$(ROUTING_PYTHON) -m loadtests.rollout_bench judge --json build/bench/rollout.json $(BENCH)
 	@$(ROUTING_PYTHON) -m loadtests.rollout_bench drift --json build/bench/rollout.json $(BENCH)
 	@$(BIN)/python -m loadtests.rollout_bench broken --json build/bench/rollout.json $(BENCH)
+
+bench-training: $(VENV)/.installed-dev  ## Measure what fine-tuning teaches, its speed beside a plain loop, and that kills change nothing (25 minutes; BENCH="--quick")
+	@$(BIN)/python -m training.bench quality --json build/bench/training.json $(BENCH)
+	@$(BIN)/python -m training.bench quality --qlora --json build/bench/training.json $(BENCH)
+	@$(BIN)/python -m training.bench speed --json build/bench/training.json $(BENCH)
+	@$(BIN)/python -m training.bench resume --json build/bench/training.json $(BENCH)
 
 judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make judge DATA=folder"; exit 2; }
@@ -124,9 +133,19 @@ $(VENV)/.installed-gpu: $(BIN)/python $(LOCKS)/gpu.txt pyproject.toml
 	@$(PIP_INSTALL) -r $(LOCKS)/gpu.txt
 	$(install_project)
 
-$(VENV)/.installed-dev: $(VENV)/.installed-cpu $(LOCKS)/dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed-train-cpu $(LOCKS)/dev.txt
 	@echo "Installing the test tools"
 	@$(PIP_INSTALL) -r $(LOCKS)/dev.txt
+	@touch $@
+
+$(VENV)/.installed-train-cpu: $(VENV)/.installed-cpu $(LOCKS)/train.txt
+	@echo "Installing the tools for fine-tuning"
+	@$(PIP_INSTALL) -r $(LOCKS)/train.txt
+	@touch $@
+
+$(VENV)/.installed-train-gpu: $(VENV)/.installed-gpu $(LOCKS)/train-gpu.txt
+	@echo "Installing the tools for fine-tuning"
+	@$(PIP_INSTALL) -r $(LOCKS)/train-gpu.txt
 	@touch $@
 
 $(VENV)/.installed-loadtest: $(VENV)/.installed-cpu $(LOCKS)/loadtest.txt
@@ -154,6 +173,7 @@ lock: $(BIN)/python  ## Resolve anew and write the lock files
 		echo "$(LOCKS)/$$part.txt: $$(grep -c == $(LOCKS)/$$part.txt) distributions"; \
 	done
 	@$(COMPILE) --extra gpu -o $(LOCKS)/gpu.txt
+	@$(COMPILE) --extra gpu --extra train -c $(LOCKS)/gpu.txt -o $(LOCKS)/train-gpu.txt
 	@echo "$(LOCKS)/gpu.txt: $$(grep -c == $(LOCKS)/gpu.txt) distributions"
 
 clean:  ## Remove the environment and what was built; models stay

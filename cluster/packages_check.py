@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from cluster.finding import Finding
 from cluster.machine_checks import Build
 
-OUR_NAMES = ("cluster", "fenzhen", "loadtests", "registry", "router", "serving")
+OUR_NAMES = ("cluster", "fenzhen", "loadtests", "registry", "router", "serving", "training")
 # Enough to see what is going on; the remedy is the same for three as for two hundred.
 MAX_NAMED = 6
 
