@@ -15,11 +15,11 @@ from cluster.yaml_nodes import Document, YamlPath, dotted
 MAX_SENTENCES = 20
 
 
-def sentences(error: ValidationError, document: Document) -> list[str]:
-    """One sentence a wrong key, in the order of the lines."""
+def sentences(error: ValidationError, document: Document, root: type[BaseModel] = Settings) -> list[str]:
+    """One sentence a wrong key, in the order of the lines. `root` is what the document was read as."""
     found: dict[YamlPath, tuple[int, str]] = {}
     for details in error.errors(include_url=False):
-        path, owner, kind = _path_in_file(details["loc"])
+        path, owner, kind = _path_in_file(details["loc"], root)
         if details["type"] == "too_short" and details["input"]:
             # Pydantic counts only the items that passed; the wrong ones have sentences of their own.
             continue
@@ -35,8 +35,8 @@ def sentences(error: ValidationError, document: Document) -> list[str]:
             for line in sentence.splitlines():
                 about = _path_of(line.partition(":")[0])
                 found[about] = (document.line(about), line)
-    ordered = sorted(found.values())
-    lines = [f"{document.label} line {line}: {sentence}" for line, sentence in ordered[:MAX_SENTENCES]]
+    ordered = sorted(found.items(), key=lambda item: item[1])
+    lines = [f"{document.place(path)}: {sentence}" for path, (_, sentence) in ordered[:MAX_SENTENCES]]
     if len(ordered) > MAX_SENTENCES:
         lines.append(f"{document.label}: and {len(ordered) - MAX_SENTENCES} more")
     return lines
@@ -47,13 +47,13 @@ def _path_of(words: str) -> YamlPath:
     return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", words))
 
 
-def _path_in_file(loc: tuple[int | str, ...]) -> tuple[YamlPath, type[BaseModel] | None, object]:
+def _path_in_file(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[YamlPath, type[BaseModel] | None, object]:
     """The keys of a pydantic location that stand in the file, the model that holds the last of them, and its type.
 
     Pydantic mixes in the names of union branches (`sources, 0, hub, licence`). Only the types tell them from keys:
     `packages` is both a kind of source and a key of that kind.
     """
-    kind: object = Settings
+    kind: object = root
     path: YamlPath = ()
     owner: type[BaseModel] | None = None
     for part in loc:
@@ -147,8 +147,14 @@ def _named(kind: object) -> str:
     """A type, or a choice of types, in words."""
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    *firsts, last = [words.get(kind, "a list" if get_origin(kind) is list else str(kind)) for kind in kinds]
+    *firsts, last = [words.get(kind) or _named_generic(kind) for kind in kinds]
     return f"{', '.join(firsts)} or {last}" if firsts else last
+
+
+def _named_generic(kind: object) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    return "a list" if get_origin(kind) in (list, tuple) else str(kind)
 
 
 def _shown(value: object) -> str:

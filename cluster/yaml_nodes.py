@@ -14,6 +14,7 @@ from cluster.errors import UserError
 # A configuration of a thousand models is a tenth of this; a bomb of anchors is stopped here.
 MAX_BYTES = 1024 * 1024
 MAX_VALUES = 100_000
+_START = "`fenzhen config` prints a configuration to start from"
 
 YamlPath = tuple[str | int, ...]
 
@@ -27,16 +28,29 @@ class Document:
     value: dict[str, object]
     lines: Mapping[YamlPath, int]
     """Line, from 1, of each key and each list item; `()` is the document's first."""
+    places: Mapping[YamlPath, str] = field(default_factory=dict)
+    """What a message says instead of file and line where a part was put in from elsewhere."""
 
     def line(self, path: YamlPath) -> int:
         """Line of a part, or of the nearest part around it that is there."""
+        return self.lines[self._nearest(path)]
+
+    def place(self, path: YamlPath) -> str:
+        """Where a part stands, for people: `fenzhen.yaml line 12`."""
+        nearest = self._nearest(path)
+        return self.places.get(nearest, f"{self.label} line {self.lines[nearest]}")
+
+    def _nearest(self, path: YamlPath) -> YamlPath:
         while path not in self.lines:
             path = path[:-1]
-        return self.lines[path]
+        return path
 
 
-def read_yaml(data: bytes, label: str) -> Document:
-    """Parse one YAML mapping. Raises UserError with one sentence a line for all that is wrong with it as YAML."""
+def read_yaml(data: bytes, label: str, *, first_key: str = "models", start: str = _START) -> Document:
+    """Parse one YAML mapping. Raises UserError with one sentence a line for all that is wrong with it as YAML.
+
+    `first_key` and `start` tell somebody with an empty file what belongs there.
+    """
     if len(data) > MAX_BYTES:
         raise UserError(f"{label} is larger than {MAX_BYTES // 1024} KiB, which no configuration of ours is")
     text = _decoded(data, label)
@@ -44,9 +58,11 @@ def read_yaml(data: bytes, label: str) -> Document:
         # Not the faster CSafeLoader: it ends the whole process with a segmentation fault on 100,000 open brackets.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
-            raise UserError(f"{label} is empty; `fenzhen config` prints a configuration to start from")
+            raise UserError(f"{label} is empty; {start}")
         if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{label} line {_line(root)}: expected keys such as `models:` here, found {_kind(root)}")
+            raise UserError(
+                f"{label} line {_line(root)}: expected keys such as `{first_key}:` here, found {_kind(root)}"
+            )
         reader = _Reader()
         value = reader.mapping(root, (), ())
     except yaml.YAMLError as error:

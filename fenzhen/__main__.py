@@ -14,6 +14,7 @@ COMMANDS = {
     "update": Entry("fenzhen.update", "update", "Take over a changed configuration without a stop."),
     "down": Entry("fenzhen.down", "down", "Stop everything and confirm that nothing is left."),
     "models": Entry("fenzhen.models", "models", "List, fetch and verify the models."),
+    "train": Entry("fenzhen.train", "train", "Fine-tune a model by rows of examples, and publish what comes of it."),
     "rollout": Entry("fenzhen.rollout", "rollout", "Let new versions in step by step, and take them back."),
     "router": Entry("fenzhen.router", "router", "Train, measure and tune the judge of questions."),
     "registry": Entry("fenzhen.registry", "registry", "Keep versions of models, adapters, judges and prompts."),

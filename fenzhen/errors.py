@@ -13,10 +13,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
 from cluster.errors import FenzhenError, Unavailable, UserError
+
+INTERRUPTED: Final = 130
 
 
 @dataclass
@@ -43,7 +46,7 @@ def exit_code_of(command: Callable[[], object], invocation: Invocation) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # `fenzhen config | head` has read enough. What is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

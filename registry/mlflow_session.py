@@ -68,11 +68,17 @@ class MlflowSession:
 
         return get_artifact_repository(uri, tracking_uri=self._uri)
 
-    def metric(self, name: str, value: float, at_ms: int) -> Any:
+    def metric(self, name: str, value: float, at_ms: int, step: int = 0) -> Any:
         """A metric for `log_batch`."""
         from mlflow.entities import Metric
 
-        return Metric(name, value, at_ms, 0)
+        return Metric(name, value, at_ms, step)
+
+    def parameter(self, name: str, value: str) -> Any:
+        """A parameter for `log_batch`."""
+        from mlflow.entities import Param
+
+        return Param(name, value)
 
     def _open(self) -> Any:
         if self._client is None:
