@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 
 from cluster.base_url import base_url_of
 from cluster.closed import Closed, Name, Sha256
+from cluster.feedback_settings import Feedback
 from cluster.release_settings import Registry, Rollouts
 
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
@@ -379,6 +380,7 @@ class Settings(Closed):
     judging: Judging = Field(default=Judging(), description="What is learnt while serving.")
     registry: Registry = Field(default=Registry(), description="Where versions are kept.")
     rollouts: Rollouts = Field(default=Rollouts(), description="How new versions are let in.")
+    feedback: Feedback = Field(default=Feedback(), description="What people say of answers.")
     site: Site = Field(default=Site(), description="Where things lie.")
 
     @model_validator(mode="after")

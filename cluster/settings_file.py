@@ -11,14 +11,16 @@ import yaml
 from pydantic import ValidationError
 
 from cluster.errors import NotFound, UserError
+from cluster.feedback_settings import URI_VARIABLE
 from cluster.settings import Settings
 from cluster.settings_errors import sentences
 from cluster.store_uri import database_uri_of, tracking_uri_of
 from cluster.yaml_nodes import MAX_BYTES, read_yaml
 
 _SECRET_URIS = (
-    ("FENZHEN_TRACKING_URI", "tracking_uri", tracking_uri_of),
-    ("FENZHEN_ROLLOUTS_URI", "rollouts_uri", database_uri_of),
+    ("FENZHEN_TRACKING_URI", "registry", "tracking_uri", tracking_uri_of),
+    ("FENZHEN_ROLLOUTS_URI", "registry", "rollouts_uri", database_uri_of),
+    (URI_VARIABLE, "feedback", "uri", database_uri_of),
 )
 # Under it the pair of 0.5B and 1.5B models (11.9 GB in all) leaves too little for Ray, the router and the desktop.
 QWEN_MEMORY_BYTES = 16_000_000_000
@@ -68,25 +70,27 @@ def default_profile(memory_bytes: int) -> str:
 def overridden(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The settings with what the environment may change. Empty counts as not set. Raises UserError.
 
-    `FENZHEN_PORT`, and the addresses that may hold a password: `FENZHEN_TRACKING_URI` and `FENZHEN_ROLLOUTS_URI`.
+    `FENZHEN_PORT`, and the addresses that may hold a password: `FENZHEN_TRACKING_URI`, `FENZHEN_ROLLOUTS_URI` and
+    `FENZHEN_FEEDBACK_URI`.
     """
     if text := environ.get("FENZHEN_PORT", ""):
         if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
             raise UserError(f"FENZHEN_PORT must be a port between 1 and 65535, got {text!r}")
         settings = settings.model_copy(update={"router": settings.router.model_copy(update={"port": int(text)})})
-    uris: dict[str, str] = {}
-    for variable, key, check in _SECRET_URIS:
+    for variable, section, key, check in _SECRET_URIS:
         if text := environ.get(variable, ""):
             try:
-                uris[key] = check(text)
+                uri = check(text)
             except ValueError as error:
                 raise UserError(f"{variable}: {error}") from error
-    if uris.get("tracking_uri", "").startswith("http") and settings.registry.artifacts:
+            changed = getattr(settings, section).model_copy(update={key: uri})
+            settings = settings.model_copy(update={section: changed})
+    if (settings.registry.tracking_uri or "").startswith("http") and settings.registry.artifacts:
         raise UserError(
             "FENZHEN_TRACKING_URI is an MLflow server, which decides by itself where files go: take registry.artifacts "
             "out of the configuration"
         )
-    return settings.model_copy(update={"registry": settings.registry.model_copy(update=uris)}) if uris else settings
+    return settings
 
 
 def as_yaml(settings: Settings) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from cluster.feedback_settings import Feedback
 from cluster.release_settings import DriftSettings, Registry, Rollouts, Thresholds
 from cluster.settings import (
     ExternalPool,
@@ -37,6 +38,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("rollouts", Rollouts),
     ("rollouts, judge", Thresholds),
     ("rollouts, drift", DriftSettings),
+    ("feedback", Feedback),
     ("site", Site),
 )
 # Longer numbers are read more easily in groups of three; a port is not such a number.
@@ -53,18 +55,20 @@ This page is made from the settings by `make docs`.
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *(_section(title, section) for title, section in _SECTIONS)])
+    return "\n".join([_HEAD, *(section_of(title, section) for title, section in _SECTIONS)])
 
 
-def _section(title: str, section: type[BaseModel]) -> str:
+def section_of(title: str, section: type[BaseModel]) -> str:
+    """The keys of one section as a table."""
     about = (section.__doc__ or "").strip().splitlines()[0]
     lines = [f"## {title}", about, "", "| key | default | limits | meaning |", "| --- | --- | --- | --- |"]
     for name, info in section.model_fields.items():
-        lines.append(f"| `{name}` | {_default(info)} | {_limits(info)} | {_escaped(info.description or '')} |")
+        lines.append(f"| `{name}` | {default_of(info)} | {limits_of(info)} | {_escaped(info.description or '')} |")
     return "\n".join(lines) + "\n"
 
 
-def _default(info: FieldInfo) -> str:
+def default_of(info: FieldInfo) -> str:
+    """A key's default as one writes it."""
     if info.is_required():
         return "needed"
     value: Any = info.get_default(call_default_factory=True, validated_data={})
@@ -78,7 +82,8 @@ def _default(info: FieldInfo) -> str:
     return f"`{value}`"
 
 
-def _limits(info: FieldInfo) -> str:
+def limits_of(info: FieldInfo) -> str:
+    """What a key's value has to be like."""
     words = []
     choices = get_args(info.annotation)
     if choices and all(isinstance(choice, str) for choice in choices):

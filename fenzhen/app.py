@@ -100,6 +100,7 @@ def router_part(settings: Settings, directory: Directory) -> Part:
             "state_dir": settings.site.state_dir,
             "full_at": full_at(settings, _build(settings)),
             "rollouts": settings.rollouts,
+            "feedback": settings.feedback,
         },
         replicas=router.replicas,
         drain_s=router.drain_s,

@@ -45,7 +45,7 @@ def changes(running: Settings, wanted: Settings) -> Changes:
         match path:
             case ("router", name):
                 (restart if name in _ADDRESS else router).append(line)
-            case ("judging", _):
+            case ("judging" | "feedback", _):
                 router.append(line)
             case ("registry", _):
                 rollouts.append(line)
@@ -75,6 +75,7 @@ def _values(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
     sections = {
         "router": settings.router,
         "judging": settings.judging,
+        "feedback": settings.feedback,
         "registry": settings.registry,
         "rollouts": settings.rollouts,
         "site": settings.site,

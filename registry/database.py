@@ -1,12 +1,11 @@
-"""The database that holds the state of rollouts: SQLite in the state folder, or PostgreSQL.
-
-Whoever writes holds the one row of `control` meanwhile, so that all changes come one after the other.
-"""
+"""A database of ours: SQLite in the state folder, or PostgreSQL. That of rollouts unless another schema is named."""
 
 import contextlib
 import os
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,22 +23,41 @@ _BUSY_S: Final = 3.0
 _IS_WRITING: Final = "fenzhen_is_writing"
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database holds."""
+
+    about: str
+    """In a word, for messages."""
+    key: str
+    """The setting that names the database."""
+    version: int
+    create_all: Callable[[Connection], None]
+    """Make what is missing; again and again, and by many at once."""
+    stored_version: Callable[[Connection], int]
+
+
+ROLLOUTS: Final = Schema("rollouts", "registry.rollouts_uri", SCHEMA_VERSION, create_all, stored_schema_version)
+"""Whoever writes holds the one row of `control` meanwhile, so that all changes come one after the other."""
+
+
 class Database:
     """One database, prepared at the first use. Blocking; every call ends within seconds."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: Schema = ROLLOUTS) -> None:
         """Raises UserError for a URL that is none, without quoting it: it may hold a password."""
+        self._schema = schema
         try:
             parsed = make_url(url)
         except ArgumentError:
-            raise UserError("registry.rollouts_uri is not a URL as SQLAlchemy writes them") from None
+            raise UserError(f"{schema.key} is not a URL as SQLAlchemy writes them") from None
         backend = parsed.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
-            raise UserError(f"registry.rollouts_uri: {backend} is not supported; use sqlite or postgresql+psycopg")
+            raise UserError(f"{schema.key}: {backend} is not supported; use sqlite or postgresql+psycopg")
         self._is_sqlite = backend == "sqlite"
         self._url = parsed if self._is_sqlite else parsed.set(drivername="postgresql+psycopg")
         if self._is_sqlite and self._url.database in (None, "", ":memory:"):
-            raise UserError("registry.rollouts_uri: rollouts must outlive a process; name a file, sqlite:////PATH")
+            raise UserError(f"{schema.key}: {schema.about} must outlive a process; name a file, sqlite:////PATH")
         self._engine: Engine = self._made()
         self._lock = threading.Lock()
         self._is_prepared = False
@@ -74,6 +92,16 @@ class Database:
             "(julianday('now') - 2440587.5) * 86400.0" if self._is_sqlite else "extract(epoch from clock_timestamp())"
         )
         return float(connection.execute(text(f"SELECT {words}")).scalar_one())
+
+    def wipe(self) -> None:
+        """Take what was erased out of SQLite's log as well, unless somebody is reading there. Raises Unavailable."""
+        if self._is_sqlite:
+            with (
+                self._translated(),
+                contextlib.closing(self._engine.raw_connection()) as connection,
+                contextlib.suppress(sqlite3.OperationalError),
+            ):
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -110,12 +138,12 @@ class Database:
             if self._is_sqlite:
                 self._make_file()
             with self._begun() as connection:
-                create_all(connection)
-                found = stored_schema_version(connection)
-            if found != SCHEMA_VERSION:
+                self._schema.create_all(connection)
+                found = self._schema.stored_version(connection)
+            if found != self._schema.version:
                 raise UserError(
                     f"{self.label} was written by another version of Fenzhen (schema {found}, this one has "
-                    f"{SCHEMA_VERSION}): use the Fenzhen that wrote it, or name another database"
+                    f"{self._schema.version}): use the Fenzhen that wrote it, or name another database"
                 )
             self._is_prepared = True
 
@@ -136,11 +164,11 @@ class Database:
             # Two who wanted the same; the caller knows what.
             raise
         except NoSuchModuleError:
-            raise OurFault("the driver for the database of rollouts is not installed") from None
+            raise OurFault(f"the driver for the database of {self._schema.about} is not installed") from None
         except (DBAPIError, PoolTimeout) as error:
             # Without the driver's own words: they may quote what was being written, or how we connect.
             kind = type(error.orig).__name__ if isinstance(error, DBAPIError) else "no free connection"
-            raise Unavailable(f"the database of rollouts ({self.label}) does not answer: {kind}") from None
+            raise Unavailable(f"the database of {self._schema.about} ({self.label}) does not answer: {kind}") from None
 
 
 def rollouts_url(uri: str | None, state_dir: Path) -> str:
@@ -152,7 +180,9 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
     # The driver's own idea of when a transaction begins is too late for one that reads first.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", f"busy_timeout={int(_BUSY_S * 1000)}", "synchronous=FULL", "foreign_keys=ON"):
+    wait = f"busy_timeout={int(_BUSY_S * 1000)}"
+    # What is erased is overwritten as well.
+    for pragma in ("journal_mode=WAL", wait, "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -14,6 +14,7 @@ from router.conversations import Conversations
 from router.estimate import Judge
 from router.exchange import Exchange
 from router.http_request import Client, Request
+from router.keeping import Keeping
 from router.metrics import RouterMetrics
 from router.need import need_of
 from router.openai_error import as_http
@@ -64,6 +65,8 @@ class Answerer:
         """Names with versions; None until somebody directs traffic."""
         self.listening: Listening | None = None
         """Who keeps a share of the chats to learn from; mostly nobody."""
+        self.keeping: Keeping | None = None
+        """Who keeps a share of the chats for feedback; mostly nobody."""
 
     def answer(self, route: Route, request: Request, id_line: bytes, client: ClientConnection) -> Exchange | None:
         """Start answering one request; None if it was refused unread. `id_line` is the answer's x-request-id line."""
@@ -90,6 +93,8 @@ class Answerer:
             metrics.difficulty.observe(need.difficulty)
             if self.listening is not None:
                 told = self.listening.client_for(request, api_request, need, told)
+        if self.keeping is not None:
+            told = self.keeping.client_for(request, api_request, id_line, told)
         exchange = Exchange(
             self, told, api_request, request.body, need, id_line, _trace_lines(request.headers), deadline_s, way
         )

@@ -23,6 +23,7 @@ import uvloop
 from cluster.clock import MonotonicClock
 from cluster.directory import Directory
 from cluster.errors import OurFault, Unavailable
+from cluster.feedback_settings import Feedback
 from cluster.release_settings import Rollouts
 from cluster.settings import Judging, Model
 from cluster.settings import Router as RouterSettings
@@ -38,6 +39,8 @@ from router.telling import Telling
 from router.watching import Watching
 
 if TYPE_CHECKING:
+    from router.feedback_desk import FeedbackDesk
+    from router.keeper import Keeper
     from router.relay import Relay
     from router.second_opinion import SecondOpinions
 
@@ -66,6 +69,7 @@ class RouterReplica:
         state_dir: Path | None = None,
         full_at: Mapping[str, float] = MappingProxyType({}),
         rollouts: Rollouts = Rollouts(),  # noqa: B008  It is frozen.
+        feedback: Feedback = Feedback(),  # noqa: B008  It is frozen.
     ) -> None:
         """`state_dir`: where adopted judges lie and rows are stored; None for neither. `full_at`: see `Pools`."""
         self._directory = directory
@@ -86,8 +90,10 @@ class RouterReplica:
         shadows = Shadows(self._server.pools, judging, rollouts, findings, self._loop)
         self._server.metrics.sides.copies = shadows.fates
         telling = Telling(directory, _replica_id(), watching, shadows, findings)
+        self._desk: FeedbackDesk | None = None
+        keeper = self._keeper(feedback, state_dir, telling)
         self._beside = asyncio.get_running_loop().create_task(
-            self._work_beside(judges, second_opinions, telling, shadows)
+            self._work_beside(judges, second_opinions, telling, shadows, keeper)
         )
         try:
             await self._wait_for_table()
@@ -133,6 +139,8 @@ class RouterReplica:
             await self._relay.close()
         draining = asyncio.run_coroutine_threadsafe(self._server.drain(), self._loop)
         await asyncio.wrap_future(draining)
+        if self._desk is not None:
+            self._desk.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _wait_for_table(self) -> None:
@@ -186,12 +194,40 @@ class RouterReplica:
         server.listen_in(Listening(judging, tell))
         return opinions
 
+    def _keeper(self, feedback: Feedback, state_dir: Path | None, telling: Telling) -> "Keeper | None":
+        """What keeps chats for feedback, if it is asked for."""
+        if not feedback.keep_ratio or state_dir is None:
+            return None
+        # Imported late: who takes no feedback carries nothing of it.
+        from registry.feedback_store import feedback_store
+        from router.feedback_desk import FeedbackDesk
+        from router.keeper import Keeper
+        from router.keeping import Keeping
+
+        server, own_loop = self._server, asyncio.get_running_loop()
+        store, tally = feedback_store(feedback, state_dir), server.metrics.feedback
+
+        def rated(model: str, version: int, rating: int) -> None:
+            # When this replica ends, Ray's loop may close first.
+            with contextlib.suppress(RuntimeError):
+                own_loop.call_soon_threadsafe(telling.rated, model, version, rating)
+
+        keeping = Keeping(feedback, tally)
+        self._desk = FeedbackDesk(store, feedback, tally, rated)
+        server.take_feedback(keeping, self._desk)
+        return Keeper(keeping, store, tally)
+
     def _have(self, judges: Mapping[str, Judge]) -> None:
         """Judges of versions are loaded."""
         self._loop.call_soon_threadsafe(self._server.have, judges)
 
     async def _work_beside(
-        self, judges: Judges, second_opinions: "SecondOpinions | None", telling: Telling, shadows: Shadows
+        self,
+        judges: Judges,
+        second_opinions: "SecondOpinions | None",
+        telling: Telling,
+        shadows: Shadows,
+        keeper: "Keeper | None",
     ) -> None:
         """What this replica does besides serving: take over other judges, learn, and tell what became of requests."""
 
@@ -207,6 +243,8 @@ class RouterReplica:
             if second_opinions is not None:
                 group.create_task(judges.candidate(second_opinions.try_out).follow())
                 group.create_task(second_opinions.run())
+            if keeper is not None:
+                group.create_task(keeper.run())
 
     async def _follow_directory(self) -> None:
         version = -1

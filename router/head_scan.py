@@ -33,7 +33,7 @@ _ODD: Final = (
     "transfer-encoding", "expect", "upgrade", "te", "trailer", "content-encoding", "keep-alive", "proxy-connection",
     "http2-settings",
     # Rare ones of ours, which whoever asks for them must find among the headers.
-    "x-fenzhen-no-learning", "x-fenzhen-version", "x-fenzhen-group",
+    "x-fenzhen-no-learning", "x-fenzhen-version", "x-fenzhen-group", "x-fenzhen-grade",
 )  # fmt: skip
 # An answer's headers that are not passed on; with some of them it is not ordinary.
 _DROPPED: Final = ("server", "date", "x-request-id", "keep-alive", "proxy-authenticate", "proxy-authorization")

@@ -1,7 +1,8 @@
 """The addresses of the OpenAI API and of operations, and which of ours answers each."""
 
+import os
 import time
-from random import getrandbits
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import orjson
@@ -21,6 +22,8 @@ _POSTS: Final[dict[bytes, Route]] = {
 }
 _GETS: Final = (b"/v1/models", b"/healthz", b"/readyz", b"/metrics")
 _ONE_MODEL: Final = b"/v1/models/"
+_FEEDBACK: Final = b"/v1/feedback"
+_IDS_AT_ONCE: Final = 256
 _KINDS: Final = {408: "timeout_error", 500: "server_error"}
 
 
@@ -32,17 +35,27 @@ class Draining(Protocol):
         """Whether new requests should go elsewhere."""
 
 
+class Desk(Protocol):
+    """Takes what people say of answers."""
+
+    def take(self, request: Request, id_line: bytes, connection: ClientConnection) -> Call | None:
+        """Answer one request, now or later."""
+
+
 class Ingress:
     """Takes each request to the one who answers it."""
 
     def __init__(self, answerer: Answerer, server: Draining) -> None:
         self._answerer = answerer
         self._server = server
+        self._ids = _new_ids()
+        self.feedback: Desk | None = None
+        """Who takes feedback; mostly nobody."""
         self._started_s = int(time.time())
 
     def handle(self, request: Request, connection: ClientConnection) -> Call | None:
         """Answer one request."""
-        id_line = _id_line(request.headers.get(b"x-request-id"))
+        id_line = self._id_line(request.headers.get(b"x-request-id"))
         path = request.target
         route = _POSTS.get(path)
         if route is None:
@@ -64,19 +77,31 @@ class Ingress:
             else:
                 self._wrong_method(b"GET, HEAD", id_line, connection)
             return None
+        if path == _FEEDBACK:
+            return self._take_feedback(request, id_line, connection)
         if path == b"*":
             # OPTIONS of the server as a whole, a ping in HTTP's own words (RFC 9110, 9.3.7); the reader lets no other
             # method come with it.
             connection.answer(200, b"allow: GET, HEAD, POST, OPTIONS\r\n%b" % id_line, b"")
             return None
-        known = ", ".join(address.decode() for address in (*_POSTS, *_GETS))
+        known = ", ".join(address.decode() for address in (*_POSTS, _FEEDBACK, *_GETS))
         self._error(404, f"Nothing is at this address. There are: {known}.", id_line, connection)
         return None
 
     def refuse(self, status: int, message: str, request: Request | None, connection: ClientConnection) -> None:
         """Answer a request that could not be read, or on which `handle` raised."""
         asked = None if request is None else request.headers.get(b"x-request-id")
-        self._error(status, message, _id_line(asked), connection)
+        self._error(status, message, self._id_line(asked), connection)
+
+    def _take_feedback(self, request: Request, id_line: bytes, connection: ClientConnection) -> Call | None:
+        if request.method != b"POST":
+            self._wrong_method(b"POST", id_line, connection)
+        elif self.feedback is None:
+            why = "Feedback is not taken here: no answers are kept. In fenzhen.yaml feedback.keep_ratio turns it on."
+            self._error(404, why, id_line, connection)
+        else:
+            return self.feedback.take(request, id_line, connection)
+        return None
 
     def _get(self, path: bytes, id_line: bytes, connection: ClientConnection) -> None:
         match path:
@@ -126,6 +151,12 @@ class Ingress:
             state["traffic"] = {"generation": ways.splits.generation, "not_ready": ways.not_ready(now_s)}
         return (200 if status == "ready" else 503), state
 
+    def _id_line(self, asked: bytes | None) -> bytes:
+        """The answer's x-request-id line: the caller's id if it is fit to be repeated, else a new one."""
+        if asked is not None and is_safe_token(asked):
+            return b"x-request-id: %b\r\n" % asked
+        return b"x-request-id: req-%b\r\n" % next(self._ids)
+
     def _wrong_method(self, allowed: bytes, id_line: bytes, connection: ClientConnection) -> None:
         message = f"This address takes {allowed.decode()}."
         body = error_body(message, "invalid_request_error", None, "method_not_allowed")
@@ -145,9 +176,10 @@ def _path_of(target: bytes) -> bytes:
     return b"/" + rest.partition(b"/")[2] if mark else path
 
 
-def _id_line(asked: bytes | None) -> bytes:
-    """The answer's x-request-id line: the caller's id if it is fit to be repeated, else a new one."""
-    if asked is not None and is_safe_token(asked):
-        return b"x-request-id: %b\r\n" % asked
-    # Unique is enough; nobody gains by guessing one, and the system's own random numbers cost a call each.
-    return b"x-request-id: req-%024x\r\n" % getrandbits(96)
+def _new_ids() -> Iterator[bytes]:
+    """Ids of 96 bits that nobody can guess: whoever knows an answer's id may judge it."""
+    while True:
+        # The system's own random numbers cost a call each, many at once hardly more.
+        drawn = os.urandom(12 * _IDS_AT_ONCE).hex().encode("ascii")
+        for at in range(0, len(drawn), 24):
+            yield drawn[at : at + 24]

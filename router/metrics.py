@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from router.feedback_tally import FeedbackTally
 from router.learning_tally import LearningTally
 from router.pressure import Gauge
 from router.side_tally import SideTally
@@ -73,6 +74,7 @@ class RouterMetrics(Collector):
         self.difficulty = Distribution(_TENTHS)
         self.in_flight = 0
         self.learning = LearningTally()
+        self.feedback = FeedbackTally()
         self.sides = SideTally()
         self.gauges: Mapping[str, Gauge] = {}
         """How full the pools of the models are between which `auto` chooses."""
@@ -137,6 +139,7 @@ class RouterMetrics(Collector):
         self.difficulty.add_to(difficulty, [])
         yield difficulty
         yield from self.learning.families()
+        yield from self.feedback.families()
         yield from self.sides.families()
         yield GaugeMetricFamily("fenzhen_in_flight", "Requests being answered now.", value=self.in_flight)
         load = GaugeMetricFamily(

@@ -13,7 +13,8 @@ from router.answerer import Answerer
 from router.client_connection import ClientConnection
 from router.estimate import Judge
 from router.http_request import Limits
-from router.ingress import Ingress
+from router.ingress import Desk, Ingress
+from router.keeping import Keeping
 from router.listener import others_listen, refuse_silently, waiting_in
 from router.metrics import RouterMetrics
 from router.overheard import Listening
@@ -100,6 +101,11 @@ class RouterServer:
     def listen_in(self, listening: Listening) -> None:
         """Keep a share of the chats, to learn from them. Before `start`."""
         self._answerer.listening = listening
+
+    def take_feedback(self, keeping: Keeping, desk: Desk) -> None:
+        """Keep a share of the chats, and take what people say of them. Before `start`."""
+        self._answerer.keeping = keeping
+        self._ingress.feedback = desk
 
     def use(self, judge: Judge) -> None:
         """Judge with another one from the next request on. On the loop that this server was given."""

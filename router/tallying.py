@@ -12,6 +12,7 @@ from router.outcome import Finding
 # Of one prompt: a long document must not outweigh a hundred questions.
 MAX_CHARS: Final = 2000
 NO_LANGUAGE: Final = "none"
+RATING_BINS: Final = 5
 # Two odd numbers of 32 bits without a pattern: the same letters fall into the same bin on every replica, in every
 # version of ours. They must never change, or every reference window becomes worthless.
 _FIRST: Final = np.uint32(0x9E3779B1)
@@ -26,6 +27,7 @@ class _Window:
     output_lengths: list[int] = field(default_factory=lambda: [0] * LENGTH_BINS)
     languages: dict[str, int] = field(default_factory=dict)
     ngrams: np.ndarray = field(default_factory=lambda: np.zeros(NGRAM_BINS, np.int64))
+    ratings: list[int] = field(default_factory=lambda: [0] * RATING_BINS)
 
 
 class Tallies:
@@ -47,9 +49,14 @@ class Tallies:
             window.languages[language] = window.languages.get(language, 0) + 1
         window.ngrams += pairs_in(text)
 
+    def rated(self, name: str, version: int, rating: int) -> None:
+        """Count what somebody says of an answer, 1 to 5."""
+        self._windows.setdefault((name, version), _Window()).ratings[rating - 1] += 1
+
     def flush(self) -> tuple[Tally, ...]:
-        """What was counted since the last time; a new window begins."""
-        windows, self._windows = self._windows, {}
+        """What was counted since the last time; a new window begins. Ratings wait for requests to be told with."""
+        windows = {key: window for key, window in self._windows.items() if window.requests}
+        self._windows = {key: window for key, window in self._windows.items() if not window.requests}
         return tuple(
             Tally(
                 name,
@@ -60,6 +67,7 @@ class Tallies:
                 tuple(window.ngrams.tolist()),
                 tuple(window.output_lengths),
                 window.faults,
+                tuple(window.ratings) if any(window.ratings) else (),
             )
             for (name, version), window in sorted(windows.items())
         )

@@ -76,6 +76,10 @@ class Telling:
             except Exception as error:  # Requests are answered whether or not anything can be told of them.
                 _log.error("nothing could be told of requests, by a fault of ours: %s", type(error).__name__)
 
+    def rated(self, name: str, version: int, rating: int) -> None:
+        """Somebody has judged an answer. On the loop that this is run on."""
+        self._tallies.rated(name, version, rating)
+
     async def look(self) -> None:
         """Look into all that has been seen since the last time."""
         records = self._watching.take()

@@ -77,9 +77,11 @@ def test_a_wrong_registry_in_the_file_is_refused(text: str, message: str) -> Non
 
 
 def test_the_environment_brings_a_password_that_no_file_ever_gets() -> None:
-    settings = overridden(profile("tiny"), {"FENZHEN_TRACKING_URI": POSTGRES, "FENZHEN_ROLLOUTS_URI": POSTGRES})
+    variables = ("FENZHEN_TRACKING_URI", "FENZHEN_ROLLOUTS_URI", "FENZHEN_FEEDBACK_URI")
+    settings = overridden(profile("tiny"), dict.fromkeys(variables, POSTGRES))
 
     assert (settings.registry.tracking_uri, settings.registry.rollouts_uri) == (POSTGRES, POSTGRES)
+    assert settings.feedback.uri == POSTGRES
     assert "crEt" not in as_yaml(settings) + settings.model_dump_json()
     # A part of the stack in another process gets it all the same.
     assert pickle.loads(pickle.dumps(settings)).registry.tracking_uri == POSTGRES
@@ -88,7 +90,7 @@ def test_the_environment_brings_a_password_that_no_file_ever_gets() -> None:
     assert overridden(read_again, {"FENZHEN_TRACKING_URI": ""}) == read_again
 
 
-@pytest.mark.parametrize("name", ["FENZHEN_TRACKING_URI", "FENZHEN_ROLLOUTS_URI"])
+@pytest.mark.parametrize("name", ["FENZHEN_TRACKING_URI", "FENZHEN_ROLLOUTS_URI", "FENZHEN_FEEDBACK_URI"])
 def test_a_wrong_address_in_the_environment_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(UserError, match=f"^{name}: .*leaves the driver open") as refusal:
         overridden(profile("tiny"), {name: "postgres://me:crEt@db/r"})

@@ -88,7 +88,7 @@ def test_how_much_an_outside_server_reads_concerns_the_router_alone() -> None:
 def test_every_section_of_the_settings_is_compared() -> None:
     """A section that is added one day must not be overlooked: what is not known to be harmless needs a restart."""
     sections = {name for name, value in TINY if isinstance(value, Closed)}
-    assert sections == {"router", "judging", "registry", "rollouts", "site"}
+    assert sections == {"router", "judging", "registry", "rollouts", "feedback", "site"}
     assert set(Settings.model_fields) == {"models", "pools"} | sections
 
 
@@ -96,6 +96,9 @@ def test_what_is_learnt_while_serving_is_taken_over() -> None:
     judging = TINY.judging.model_copy(update={"learn_ratio": 0.02})
     found = changes(TINY, TINY.model_copy(update={"judging": judging}))
     assert (found.router, found.restart) == (("judging.learn_ratio: 0.0 → 0.02",), ())
+    feedback = TINY.feedback.model_copy(update={"keep_ratio": 0.1})
+    found = changes(TINY, TINY.model_copy(update={"feedback": feedback}))
+    assert (found.router, found.restart) == (("feedback.keep_ratio: 0.0 → 0.1",), ())
 
 
 def test_when_a_pool_is_full_is_the_router_s_affair() -> None:

@@ -17,7 +17,7 @@ from router.request_reader import RequestReader
 LIMITS = Limits(max_header_bytes=4096, max_body_bytes=1000, client_timeout_s=1, keep_alive_s=1)
 WANTED = (b"x-request-id", b"traceparent", b"tracestate", b"x-fenzhen-deadline-s")
 # Which the quick way would not keep.
-OURS = (b"x-fenzhen-no-learning", b"X-Fenzhen-Version", b"x-fenzhen-group")
+OURS = (b"x-fenzhen-no-learning", b"X-Fenzhen-Version", b"x-fenzhen-group", b"x-fenzhen-grade")
 FIRST = b"POST / HTTP/1.1\r\nhost: a:80\r\ncontent-length: 0\r\n\r\n"
 
 

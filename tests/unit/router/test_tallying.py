@@ -89,3 +89,16 @@ def test_a_long_document_weighs_no_more_than_its_beginning() -> None:
 def test_odd_characters_are_counted_like_others() -> None:
     assert pairs_in("a\ud800b").sum() == 2
     assert pairs_in("😀😀😀").sum() == 2
+
+
+def test_what_people_say_is_told_with_the_next_requests_of_that_version() -> None:
+    tallies = Tallies()
+    for rating in (1, 5, 5):
+        tallies.rated("small", 0, rating)
+    tallies.rated("small", 7, 3)
+    assert tallies.flush() == ()
+    tallies.add(finding("hello"))
+    (tally,) = tallies.flush()
+    assert (tally.version, tally.requests, tally.ratings) == (0, 1, (1, 0, 0, 0, 2))
+    tallies.add(finding("hello"))
+    assert [tally.ratings for tally in tallies.flush()] == [()]
