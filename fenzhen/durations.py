@@ -1,13 +1,12 @@
 """Durations and shares as people write them: `90s`, `10m`, `1h30m`; `5,25,50`."""
 
-import re
 from typing import Any, Final
 
 import click
 
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_WHOLE: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+from cluster.durations import seconds_of
+
+_DAY_S: Final = 86400.0
 
 
 class Duration(click.ParamType[float]):
@@ -22,13 +21,11 @@ class Duration(click.ParamType[float]):
         """Seconds, as a float."""
         if isinstance(value, float):
             return value
-        text = str(value).strip().lower()
-        if text == "0":
-            return 0.0
-        if not _WHOLE.fullmatch(text):
-            self.fail(f"{value!r} is no duration; write 90s, 10m, 1h30m or 2d", param, ctx)
-        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
-        if seconds > self._most_days * _UNITS_S["d"]:
+        try:
+            seconds = seconds_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds > self._most_days * _DAY_S:
             self.fail(f"{value!r} is longer than {self._most_days} days", param, ctx)
         return seconds
 

@@ -7,14 +7,11 @@ from typing import Final
 import click
 
 from cluster.errors import NotFound, UserError
-from cluster.settings import Settings
-from fenzhen.durations import Duration, Steps, shown
 from fenzhen.options import config_options, load
 from fenzhen.output import Output
+from fenzhen.rollout_begin import announced, begin, plan_options
 from fenzhen.rollout_orders import ANSWER_S, person, require_leader
-from registry.history import Note
 from registry.rollout import Rollout
-from registry.rollout_start import before, begun, require_gates
 from registry.rollout_states import Plan
 from registry.rollout_store import RolloutStore, open_rollouts
 from registry.stores import open_versions
@@ -27,11 +24,7 @@ _LOOK_S: Final = 0.3
 @config_options
 @click.argument("name")
 @click.argument("version")
-@click.option("--shadow", type=Duration(), default="10m", show_default=True, help="First copies only, so long.")
-@click.option("--shadow-ratio", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Requests copied.")
-@click.option("--steps", type=Steps(), default="5,25,50", show_default=True, help="Percent of the conversations.")
-@click.option("--bake", type=Duration(), default="30m", show_default=True, help="Each step lasts at least so long.")
-@click.option("--loading", type=Duration(), default="15m", show_default=True, help="Given up if not loaded by then.")
+@plan_options
 @click.option("--reason", default="", metavar="TEXT", help="Kept in the history.")
 @click.option("--despite-gates", metavar="REASON", help="Start though gates were not passed; the reason is kept.")
 def start(
@@ -57,12 +50,6 @@ def start(
     # The registry first: if it is away, nothing is written anywhere.
     versions = open_versions(settings)
     chosen = _chosen(versions, name, version)
-    why = reason
-    if despite_gates:
-        why = f"{reason}; despite its gates: {despite_gates}" if reason else f"despite its gates: {despite_gates}"
-    else:
-        require_gates(chosen)
-    store = open_rollouts(settings)
     plan = Plan(
         steps=steps,
         bake_s=bake,
@@ -70,14 +57,12 @@ def start(
         shadow_ratio=shadow_ratio,
         loading_s=loading,
         started_by=person(),
-        why=why,
+        why=reason,
     )
-    rollout = _rollout(chosen, store, versions, plan, settings)
-    said = f"version {chosen.version} over {rollout.stable.side.version or 'the model as configured'}"
-    store.start(rollout, Note(name, rollout.rollout_id, "started", person(), f"{said}: {why}" if why else said))
-    least = shadow + bake * (len(steps) + 1)
-    output.say(f"{name}: {said}; {len(steps)} steps, at least {shown(least)} in all.")
-    return _followed(store, rollout, output)
+    store = open_rollouts(settings)
+    rollout = begin(chosen, plan, settings, versions, store, despite_gates=despite_gates)
+    output.say(announced(rollout))
+    return followed(store, rollout, output)
 
 
 def _chosen(versions: VersionStore, name: str, version: str) -> Version:
@@ -91,14 +76,7 @@ def _chosen(versions: VersionStore, name: str, version: str) -> Version:
     return versions.version(name, int(version))
 
 
-def _rollout(chosen: Version, store: RolloutStore, versions: VersionStore, plan: Plan, settings: Settings) -> Rollout:
-    duty = store.snapshot().duties.get(chosen.name)
-    in_registry = [each for each in versions.versions(chosen.name) if "stable" in each.aliases] if duty is None else []
-    stable = in_registry[0] if in_registry else None
-    return begun(chosen, before(chosen.name, chosen.serves, duty, stable, settings), plan, settings, time.time())
-
-
-def _followed(store: RolloutStore, rollout: Rollout, output: Output) -> int:
+def followed(store: RolloutStore, rollout: Rollout, output: Output) -> int:
     """Wait until a controller has taken it up."""
     ends_s = time.monotonic() + ANSWER_S
     while time.monotonic() < ends_s:

@@ -36,9 +36,14 @@ def require_draft(draft: Draft) -> None:
     _require_results(draft)
 
 
+def is_name(name: str) -> bool:
+    """Whether a version, or a result of one, may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def require_name(name: str) -> None:
     """Check a name. Raises UserError."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UserError(
             f"{name!r} cannot be a name: up to 64 letters, digits, dots, dashes and underscores, the first a letter or "
             "digit"
