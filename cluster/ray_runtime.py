@@ -1,4 +1,4 @@
-"""Ray and Ray Serve on this machine: started, given applications, stopped. No other module of ours knows them."""
+"""Ray and Ray Serve on this machine: started, given applications, stopped."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from cluster.ray_tls import ray_tls_environment
 from cluster.settings import Site
 
 # Read when Ray is imported, so it must be set before that.
-_ENVIRONMENT: Final = {
+RAY_ENVIRONMENT: Final = {
     # Nothing is reported to Ray's makers.
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray replaces 127.0.0.1 by the machine's address and then listens on all interfaces, unless it believes to be on a
@@ -88,7 +88,7 @@ class RayRuntime:
 
     def start(self, site: Site, ingress: tuple[str, int] | None = None) -> None:
         """Start Ray and Serve on the loopback address; takes about 8 s. `ingress`: where Ray's HTTP proxy listens."""
-        os.environ.update(_ENVIRONMENT)
+        os.environ.update(RAY_ENVIRONMENT)
         os.environ.update(ray_tls_environment(site.state_dir / "tls"))
         import ray
         from ray import serve
