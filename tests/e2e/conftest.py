@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.settings import Settings
 from cluster.settings_file import as_yaml, profile
 from tests.e2e.small_model import made_adapters
 
@@ -32,8 +33,9 @@ class RunningStack:
 
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run one `fenzhen` command against this stack."""
+        head = words[:2] if words[0] in ("registry", "rollout", "train") else words[:1]
         return subprocess.run(
-            [sys.executable, "-m", "fenzhen", words[0], "--config", str(self.config), *words[1:]],
+            [sys.executable, "-m", "fenzhen", *head, "--config", str(self.config), *words[len(head) :]],
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -64,9 +66,9 @@ def free_port() -> int:
         return port
 
 
-def start_stack(folder: Path) -> RunningStack:
-    """Start the `tiny` profile with its state in `folder`. Models stay in the user's cache."""
-    settings = profile("tiny")
+def start_stack(folder: Path, settings: Settings | None = None) -> RunningStack:
+    """Start these settings, or the `tiny` profile, with their state in `folder`. Models stay in the user's cache."""
+    settings = settings or profile("tiny")
     port = free_port()
     settings = settings.model_copy(
         update={
