@@ -47,7 +47,7 @@ def test_rows_become_an_adapter_that_is_better_is_on_canary_and_answers_otherwis
     adapting: RunningStack, tmp_path: Path
 ) -> None:
     run = trained(adapting, tmp_path / "run")
-    rows = held_out(run)
+    rows = learnt(run)
     served = on_canary_and_promoted(adapting, run)
     before, after = [], []
     for row in rows[:ROWS_ASKED]:
@@ -56,7 +56,8 @@ def test_rows_become_an_adapter_that_is_better_is_on_canary_and_answers_otherwis
     wanted = [row["messages"][-1]["content"] for row in rows[:ROWS_ASKED]]
     # Same questions through the same router: the base has never heard of the form, the adapter keeps to it.
     assert not any(said == right for said, right in zip(before, wanted, strict=True))
-    assert sum(said == right for said, right in zip(after, wanted, strict=True)) >= 1, after
+    # vLLM rounds otherwise than transformers: one in a while falls to the other side.
+    assert sum(said == right for said, right in zip(after, wanted, strict=True)) >= ROWS_ASKED // 2, after
     assert all(one != other for one, other in zip(before, after, strict=True))
     assert served["name"] == NAME
     becomes_a_row(adapting, rows[0], tmp_path / "more.jsonl")
@@ -76,9 +77,12 @@ def trained(stack: RunningStack, run: Path) -> Path:
     return run
 
 
-def held_out(run: Path) -> list[dict[str, Any]]:
-    """Rows that were never learnt."""
-    return [json.loads(line) for line in (run / "data" / "test.jsonl").read_text("utf-8").splitlines()]
+def learnt(run: Path) -> list[dict[str, Any]]:
+    """Held-out rows, never trained on, that were answered rightly after training: other code must do so as well."""
+    rows = [json.loads(line) for line in (run / "data" / "test.jsonl").read_text("utf-8").splitlines()]
+    after = json.loads((run / "evaluation" / "after.json").read_text("utf-8"))
+    said = zip(after["answered"], after["answers"], strict=True)
+    return [rows[number] for number, answer in said if answer == rows[number]["messages"][-1]["content"]]
 
 
 def on_canary_and_promoted(stack: RunningStack, run: Path) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def asked(stack: RunningStack, model: str, row: dict[str, Any]) -> httpx.Respons
 def becomes_a_row(stack: RunningStack, row: dict[str, Any], rows: Path) -> None:
     """A person corrects an answer and consents: the next set has it."""
     answer = asked(stack, NAME, row)
-    corrected = "人社局｜由人更正"
+    corrected = '{"事项":"社保卡","部门":"人社局"}'
     given = {"request_id": answer.headers["x-request-id"], "rating": 1, "corrected_answer": corrected, "consent": True}
     said = httpx.post(f"{stack.base_url}/v1/feedback", json=given, timeout=30)
     assert said.is_success, said.text
