@@ -13,6 +13,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster.directory import Endpoint
+from cluster.settings import Settings
 
 Phase = Literal["ray", "parts", "engines", "ready", "stopping", "stopped", "failed"]
 
@@ -83,6 +84,14 @@ def read_state(state_dir: Path) -> StackState | None:
         return StackState.model_validate_json((state_dir / "stack.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def router_url(settings: Settings) -> str:
+    """Where the running stack answers; without one, where it would."""
+    state = read_state(settings.site.state_dir)
+    if state is not None and state.is_alive:
+        return state.base_url
+    return f"http://{settings.router.host}:{settings.router.port}"
 
 
 def processes_below(pid: int) -> tuple[ProcessNote, ...]:

@@ -12,7 +12,7 @@ import click
 import httpx
 
 from cluster.errors import FenzhenError, NotFound, OurFault, Unavailable, UserError
-from cluster.stack_state import read_state
+from cluster.stack_state import router_url
 from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 
@@ -59,11 +59,7 @@ def ask(
     """Ask QUESTION (`-`: read it from standard input) and print the answer as it comes."""
     settings, _ = load(config, profile_name)
     output = Output(as_json)
-    state = read_state(settings.site.state_dir)
-    if state is not None and state.is_alive:
-        base_url = state.base_url
-    else:
-        base_url = f"http://{settings.router.host}:{settings.router.port}"
+    base_url = router_url(settings)
     text = sys.stdin.read() if question == "-" else question
     if not text.strip():
         raise UserError("the question is empty")

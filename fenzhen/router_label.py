@@ -8,7 +8,7 @@ import httpx
 
 from cluster.errors import NotFound, UserError
 from cluster.settings import Settings
-from cluster.stack_state import read_state
+from cluster.stack_state import router_url
 from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.progress import Reporter, reporter
@@ -73,7 +73,7 @@ def label(
         # After opening it: that cuts off half a line, which could not be read.
         known = [str(row.get("prompt")) for _, row in json_lines(path)] if path.stat().st_size else []
         progress.stage("labelling", len(asked))
-        tally = asyncio.run(_label(_base_url(settings), plan, file, progress, asked, known, timeout_s))
+        tally = asyncio.run(_label(router_url(settings), plan, file, progress, asked, known, timeout_s))
     document = {"rows": str(path), "by": plan.by, **_counts(tally)}
     output.result(document, _view(tally, path, plan))
     return _NOT_AVAILABLE if tally.failed else 0
@@ -93,13 +93,6 @@ async def _label(
         labeller = Labeller(client, plan, file, progress.advance)
         await labeller.label(questions, known)
     return labeller.tally
-
-
-def _base_url(settings: Settings) -> str:
-    state = read_state(settings.site.state_dir)
-    if state is not None and state.is_alive:
-        return state.base_url
-    return f"http://{settings.router.host}:{settings.router.port}"
 
 
 def _plan(

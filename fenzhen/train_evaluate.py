@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cluster.errors import NotFound
 from cluster.settings import Settings
+from cluster.stack_state import router_url
 from fenzhen.options import config_options, json_option, load
 from fenzhen.output import Output
 from fenzhen.train_needs import require_packages
@@ -19,7 +20,7 @@ from registry.versions import Gate
 from training.evaluation import LOWER_IS_BETTER, Evaluation, gain_of, results_of
 from training.evaluation_groups import group_findings
 from training.gates import judged, write_gates
-from training.judge_pairs import router_url, with_judge
+from training.judge_pairs import with_judge
 from training.pipeline import stored_recipe
 from training.recipe import Recipe
 from training.run_folder import RunFolder

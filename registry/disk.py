@@ -25,7 +25,7 @@ def write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def publish(folder: Path, target: Path) -> None:
@@ -35,15 +35,16 @@ def publish(folder: Path, target: Path) -> None:
             path = Path(root) / name
             # Some libraries write with 0600; another user's engine must be able to read a shared store.
             path.chmod(0o644)
-            _sync(path)
+            sync(path)
         for name in folders:
             (Path(root) / name).chmod(0o755)
-        _sync(Path(root))
+        sync(Path(root))
     folder.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

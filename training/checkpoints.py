@@ -1,7 +1,6 @@
 """Checkpoints of a run: folders that are whole from the moment they have their name, whenever the machine dies."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import UserError
+from registry.disk import sync
 from training.prepared import Prepared
 from training.recipe import Recipe
 
@@ -119,17 +119,9 @@ class Checkpoints:
 def put_in_place(partial: Path, whole: Path) -> None:
     """Rename a folder to its final name when everything in it has reached the disk."""
     for path in (*partial.rglob("*"), partial):
-        _sync(path)
+        sync(path)
     partial.rename(whole)
-    _sync(whole.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(whole.parent)
 
 
 def _name(step: int) -> str:

@@ -15,8 +15,6 @@ from typing import Any, Final
 import httpx
 
 from cluster.errors import FenzhenError, Unavailable, UserError
-from cluster.settings import Settings
-from cluster.stack_state import read_state
 from training.evaluation import EQUALLY_GOOD, JUDGED, Evaluation, Sample, figure_of
 from training.evaluation_groups import group_samples
 from training.prepared import Prepared
@@ -42,14 +40,6 @@ _TIMEOUT_S: Final = httpx.Timeout(120, connect=3)
 _PAUSES_S: Final = (1.0, 5.0, 15.0)
 """Between attempts: an engine that has died may be back by then."""
 _PASSING: Final = frozenset((408, 429, 500, 502, 503, 504))
-
-
-def router_url(settings: Settings) -> str:
-    """Where the running stack is asked."""
-    state = read_state(settings.site.state_dir)
-    if state is not None and state.is_alive:
-        return state.base_url
-    return f"http://{settings.router.host}:{settings.router.port}"
 
 
 def with_judge(

@@ -15,6 +15,7 @@ from typing import Final
 
 from cluster.errors import FenzhenError, UserError
 from cluster.settings import Settings
+from cluster.stack_state import router_url
 from registry.disk import write_durably
 from registry.versions import Gate
 from training.evaluation import JUDGED, Evaluation, results_of
@@ -218,7 +219,7 @@ class _Pipeline:
         if self._recipe.evaluation.judge_model is None or "gates" in self._state.stages or JUDGED in after.figures:
             return after
         # Imported late: nearly no run has a judge.
-        from training.judge_pairs import router_url, with_judge
+        from training.judge_pairs import with_judge
 
         after = with_judge(self._recipe, prepared, before, after, router_url(self._settings), self._watch)
         self._stages.write_evaluation(after, self._run.evaluation / "after.json")

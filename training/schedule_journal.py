@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from cluster.errors import Unavailable, UserError
+from registry.disk import sync
 
 What = Literal[
     "watching",
@@ -120,7 +121,7 @@ class Journal:
             finally:
                 os.close(descriptor)
             if is_new:
-                _sync(self._path.parent)
+                sync(self._path.parent)
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from error
 
@@ -152,11 +153,3 @@ def document_of(entry: Entry) -> dict[str, Any]:
     """An entry for `--json`: what is not said is left out."""
     document: dict[str, Any] = _ENTRY.dump_python(entry, mode="json")
     return {key: value for key, value in document.items() if value not in ("", [], None)}
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
