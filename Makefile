@@ -28,7 +28,7 @@ help:  ## Say what each target does
 
 setup: $(VENV)/.installed-$(BUILD)  ## Install everything that serves into .venv (BUILD=gpu for GPUs)
 
-setup-training: $(VENV)/.installed-train-$(BUILD)  ## The same, and what `fenzhen train` needs (100 MB more)
+setup-training: $(VENV)/.installed-train-$(BUILD)  ## The same, and what `fenzhen train` needs (150 MB more)
 
 run: setup  ## Set up, start, ask an easy and a hard question, explain both answers
 	$(FENZHEN) up --detach $(if $(PROFILE),--profile $(PROFILE))
