@@ -74,6 +74,10 @@ def default_of(info: FieldInfo) -> str:
     value: Any = info.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined or isinstance(value, BaseModel):
         return "see below"
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        return "see below"
+    if isinstance(value, dict):
+        return f"`{{{', '.join(f'{key}: {item}' for key, item in value.items())}}}`"
     if isinstance(value, Path):
         # As it is written, whatever home the page is made in.
         return f"`{str(value).replace(str(Path.home()), '~')}`"

@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel
 
-from cluster.settings_reference import default_of, limits_of, section_of
+from cluster.closed_keys import key_lines
+from cluster.settings_reference import section_of
 from training.recipe import ClusterRecipe, DataRecipe, EvaluationRecipe, LoraRecipe, Recipe, TrainRecipe
-from training.recipe_file import section_named
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("data", DataRecipe),
@@ -13,7 +13,6 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("cluster", ClusterRecipe),
     ("evaluation", EvaluationRecipe),
 )
-_NOTHING = {"`None`": "none", "`()`": "none"}
 _HEAD = """# The keys of a recipe
 
 `fenzhen train recipe` prints a recipe to start from, and `docs/training.md` tells what becomes of it. Every key is
@@ -32,20 +31,7 @@ def reference() -> str:
 
 def keys_text() -> str:
     """The same for a terminal."""
-    lines = _lines("", Recipe)
+    lines = key_lines("", Recipe)
     for title, section in _SECTIONS:
-        lines += ["", *_lines(f"{title}.", section)]
+        lines += ["", *key_lines(f"{title}.", section)]
     return "\n".join(lines) + "\n"
-
-
-def _lines(above: str, section: type[BaseModel]) -> list[str]:
-    lines = []
-    for name, info in section.model_fields.items():
-        default, limits = default_of(info), limits_of(info)
-        if section_named(info.annotation):
-            # Its keys follow.
-            continue
-        told = "needed" if default == "needed" else f"default {_NOTHING.get(default, default)}"
-        words = [told, *([limits] if limits else [])]
-        lines += [f"{above}{name}  ({'; '.join(words)})".replace("`", ""), f"    {info.description or ''}".rstrip()]
-    return lines

@@ -9,21 +9,12 @@ from cluster.settings import Settings
 from cluster.settings_file import parse_settings
 from fenzhen.train_needs import missing_of, require_packages
 from registry.digests import folder_sha256
+from registry.progress import Silent
 from registry.store import ModelStore
 from tests.fakes.tiny_lm import make_tiny_lm
 from training.base_choice import base_of, require_same
 from training.recipe import Recipe
 from training.recipe_file import parse_recipe
-
-
-class Silent:
-    """A progress that nobody sees."""
-
-    def stage(self, title: str, total_bytes: int | None) -> None: ...
-
-    def advance(self, done_bytes: int) -> None: ...
-
-    def note(self, line: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
