@@ -14,3 +14,16 @@ class Progress(Protocol):
 
     def note(self, line: str) -> None:
         """Say one line that stays on the screen."""
+
+
+class Silent:
+    """For those whom nobody watches."""
+
+    def stage(self, title: str, total_bytes: int | None) -> None:
+        """Say nothing."""
+
+    def advance(self, done_bytes: int) -> None:
+        """Say nothing."""
+
+    def note(self, line: str) -> None:
+        """Say nothing."""

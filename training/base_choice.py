@@ -6,7 +6,7 @@ from pathlib import Path
 from cluster.errors import NotFound, UserError
 from cluster.settings import Settings
 from registry.digests import folder_sha256
-from registry.progress import Progress
+from registry.progress import Silent
 from registry.store import ModelStore, require_loadable
 from training.base_model import parameters_of, token_counter
 from training.preparing import TokenCounter
@@ -14,19 +14,6 @@ from training.recipe import Recipe
 from training.recipe_file import is_folder
 from training.rows import Message
 from training.run_state import BaseNote
-
-
-class _Silent:
-    """Looking a model up takes milliseconds, and the digest of a folder seconds."""
-
-    def stage(self, title: str, total_bytes: int | None) -> None:
-        """Nothing."""
-
-    def advance(self, done_bytes: int) -> None:
-        """Nothing."""
-
-    def note(self, line: str) -> None:
-        """Nothing."""
 
 
 def base_of(recipe: Recipe, settings: Settings) -> BaseNote:
@@ -50,8 +37,7 @@ def base_of(recipe: Recipe, settings: Settings) -> BaseNote:
             f"base: there is no model {recipe.base!r} in the configuration; there are: {', '.join(names)}. "
             "A folder is written with a slash: ./my-model"
         )
-    progress: Progress = _Silent()
-    stored = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, progress).find(
+    stored = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, Silent()).find(
         settings.model(recipe.base)
     )
     if stored is None:

@@ -20,7 +20,7 @@ from cluster.settings_file import profile
 from loadtests.rollout_bench.crowd import Asked, Crowd
 from loadtests.rollout_bench.stage import BASE, BEHIND, REPOSITORY, Stage
 from registry.history import Entry
-from registry.progress import Progress
+from registry.progress import Silent
 from registry.store import ModelStore
 
 NAME: Final = "hotline"
@@ -203,23 +203,10 @@ def _row(one: Broken) -> str:
     return f"{one.kind:<14}{'yes' if one.rolled_back else 'NO':>12}{times}{one.share_touched_ratio:>9.1%}{counts}"
 
 
-class _Silent(Progress):
-    """A progress bar that nobody sees."""
-
-    def stage(self, title: str, total_bytes: int | None) -> None:
-        """Say nothing."""
-
-    def advance(self, done_bytes: int) -> None:
-        """Say nothing."""
-
-    def note(self, line: str) -> None:
-        """Say nothing."""
-
-
 def _made_adapters(into: Path) -> dict[str, Path]:
     settings = profile("tiny")
     model = next(each for each in settings.models if each.name == BASE)
-    base = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, _Silent()).fetch(model).folder
+    base = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, Silent()).fetch(model).folder
     # As a process: torch and the model's weights are given back when it ends.
     words = [sys.executable, "-m", "tests.fakes.adapters", str(base), str(into)]
     subprocess.run(words, check=True, timeout=_MAKING_S, cwd=REPOSITORY, stdout=subprocess.DEVNULL)

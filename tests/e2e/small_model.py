@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.settings_file import profile
+from registry.progress import Silent
 from registry.store import ModelStore
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -14,21 +15,11 @@ SMALL: Final = "smollm2-135m"
 _MAKING_S: Final = 180
 
 
-class _Silent:
-    """A progress bar that nobody sees."""
-
-    def stage(self, title: str, total_bytes: int | None) -> None: ...
-
-    def advance(self, done_bytes: int) -> None: ...
-
-    def note(self, line: str) -> None: ...
-
-
 def model_folder() -> Path:
     """Where its weights lie; fetched if they do not yet."""
     settings = profile("tiny")
     model = next(each for each in settings.models if each.name == SMALL)
-    store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, _Silent())
+    store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, Silent())
     return store.fetch(model).folder
 
 
