@@ -20,24 +20,18 @@ from rich.text import Text
 from cluster.errors import FenzhenError, UserError
 from loadtests.counting import Outcome, Report, Tally, as_json, report
 from loadtests.questions import QUESTIONS_FILE, Question, is_right, load
+from loadtests.workload.instruction import messages_of
 
 AUTO = "auto"
 MODEL_HEADER = "x-fenzhen-model"
 # Two at once keep an engine busy on a small machine without making its latency a measure of the queue.
 CONCURRENCY = 2
 CONNECT_TIMEOUT_S = 10.0
-HOW_TO_ANSWER = {
-    "zh": "请用中文简短回答。需要时先写出步骤，最后一行写“答案：”和答案；有选项时只写选项字母。",
-    "en": 'Answer briefly. Show steps if needed, then end with a line "Answer:" and the answer; if there are options, '
-    "give the letter only.",
-}
 
 
 def body_of(question: Question, model: str, max_tokens: int) -> dict[str, object]:
     """The chat request that asks one question."""
-    how = HOW_TO_ANSWER.get(question.language, HOW_TO_ANSWER["en"])
-    messages = [{"role": "system", "content": how}, {"role": "user", "content": question.question}]
-    return {"model": model, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
+    return {"model": model, "messages": messages_of(question), "temperature": 0, "max_tokens": max_tokens}
 
 
 async def ask(client: httpx.AsyncClient, question: Question, model: str, max_tokens: int) -> Outcome:

@@ -61,13 +61,17 @@ class Report:
 def tally(outcomes: Iterable[Outcome]) -> Tally:
     """Count right answers. The Wilson interval stays sensible for few questions and for shares near 0 and 1."""
     marks = [outcome.is_right for outcome in outcomes]
-    right, asked = sum(marks), len(marks)
+    return Tally(sum(marks), len(marks), *wilson(sum(marks), len(marks)))
+
+
+def wilson(right: int, asked: int) -> tuple[float, float]:
+    """The Wilson interval of a share, 95 %: from and to; 0 to 1 where nothing was asked."""
     if not asked:
-        return Tally(0, 0, 0.0, 1.0)
+        return 0.0, 1.0
     share, square = right / asked, Z * Z / asked
     middle = (share + square / 2) / (1 + square)
     half = Z / (1 + square) * math.sqrt(share * (1 - share) / asked + square / (4 * asked))
-    return Tally(right, asked, max(0.0, middle - half), min(1.0, middle + half))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def report(model: str, outcomes: Sequence[Outcome], large: str | None = None) -> Report:

@@ -1,0 +1,1 @@
+"""How requests are sent and answers are timed: everything here runs under gevent, and imports no locust."""

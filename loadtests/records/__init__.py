@@ -1,0 +1,1 @@
+"""What a run leaves behind: samples, ticks, marks, and the folder that holds them."""
