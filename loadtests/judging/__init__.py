@@ -1,0 +1,1 @@
+"""What samples say: plain functions from figures to verdicts."""

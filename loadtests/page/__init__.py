@@ -1,0 +1,1 @@
+"""The report that people open in a browser."""

@@ -1,0 +1,1 @@
+"""Which load is safe, and what happens beyond it."""
