@@ -1,0 +1,1 @@
+"""Stand-in engines that behave in time as vLLM does: the model, its fit to measured engines, and the server."""
