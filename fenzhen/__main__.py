@@ -18,6 +18,7 @@ COMMANDS = {
     "rollout": Entry("fenzhen.rollout", "rollout", "Let new versions in step by step, and take them back."),
     "router": Entry("fenzhen.router", "router", "Train, measure and tune the judge of questions."),
     "registry": Entry("fenzhen.registry", "registry", "Keep versions of models, adapters, judges and prompts."),
+    "loadtest": Entry("fenzhen.loadtest", "loadtest", "Find out how much the stack can take, and what happens beyond."),
     "doctor": Entry("fenzhen.doctor", "doctor", "Check this machine before a start."),
     "config": Entry("fenzhen.config", "config", "Print the configuration in effect, to start a fenzhen.yaml from."),
     "version": Entry("fenzhen.version", "version", "Print the versions of Fenzhen and its engine."),
