@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --no
 EASY := What is the capital of France?
 HARD := Of 250 applications this month 40 % were filed online and the others at the counter. How many were filed at the counter? Show the steps.
 
-.PHONY: help setup setup-training run down check test conformance conformance-slow docs ability bench-router bench-routing bench-rollout bench-training judge lock clean
+.PHONY: help setup setup-training setup-loadtest run down check test conformance conformance-slow docs ability bench-router bench-routing bench-rollout bench-training bench-loadtest judge lock clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -29,6 +29,8 @@ help:  ## Say what each target does
 setup: $(VENV)/.installed-$(BUILD)  ## Install everything that serves into .venv (BUILD=gpu for GPUs)
 
 setup-training: $(VENV)/.installed-train-$(BUILD)  ## The same, and what `fenzhen train` needs (150 MB more)
+
+setup-loadtest: $(VENV)/.installed-loadtest  ## The same, and what `fenzhen loadtest` needs
 
 run: setup  ## Set up, start, ask an easy and a hard question, explain both answers
 	$(FENZHEN) up --detach $(if $(PROFILE),--profile $(PROFILE))
@@ -70,9 +72,10 @@ conformance-slow: $(VENV)/.installed-dev  ## Attack the router with hundreds of 
 	@dpkg -x build/slowhttptest/slowhttptest_*.deb build/slowhttptest
 	$(BIN)/python -m tests.conformance.slow_attacks build/slowhttptest/usr/bin/slowhttptest
 
-docs: $(VENV)/.installed-dev  ## Make docs/configuration.md and docs/recipe.md from the settings
+docs: $(VENV)/.installed-dev  ## Make docs/configuration.md, docs/recipe.md and docs/load-plan.md from the settings
 	$(BIN)/python -c "from cluster.settings_reference import reference; print(reference(), end='')" > docs/configuration.md
 	$(BIN)/python -c "from training.recipe_reference import reference; print(reference(), end='')" > docs/recipe.md
+	$(BIN)/python -c "from loadtests.plan_reference import reference; print(reference(), end='')" > docs/load-plan.md
 
 ability: setup  ## Measure what each model of the running stack can do
 	$(BIN)/python -m loadtests.ability --base-url http://127.0.0.1:8000/v1 $(ABILITY)
@@ -98,6 +101,12 @@ bench-training: $(VENV)/.installed-dev  ## Measure what fine-tuning teaches, its
 	@$(BIN)/python -m training.bench quality --qlora --json build/bench/training.json $(BENCH)
 	@$(BIN)/python -m training.bench speed --json build/bench/training.json $(BENCH)
 	@$(BIN)/python -m training.bench resume --json build/bench/training.json $(BENCH)
+
+bench-loadtest: $(VENV)/.installed-loadtest  ## Hold the load test beside a public tool, 2,000 people, what routing buys (40 minutes; BENCH="--quick")
+	@$(BIN)/python -m loadtests.loadtest_bench lag --json build/bench/loadtest.json $(BENCH)
+	@$(BIN)/python -m loadtests.loadtest_bench consultations --json build/bench/loadtest.json $(BENCH)
+	@$(BIN)/python -m loadtests.loadtest_bench agreement --json build/bench/loadtest.json $(BENCH)
+	@$(BIN)/python -m loadtests.loadtest_bench routing --json build/bench/loadtest.json $(BENCH)
 
 judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)
 	@test -n "$(DATA)" || { echo "Say where the public routing sets lie: make judge DATA=folder"; exit 2; }
