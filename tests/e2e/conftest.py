@@ -33,7 +33,7 @@ class RunningStack:
 
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run one `fenzhen` command against this stack."""
-        head = words[:2] if words[0] in ("registry", "rollout", "train") else words[:1]
+        head = words[:2] if words[0] in ("loadtest", "registry", "rollout", "train") else words[:1]
         return subprocess.run(
             [sys.executable, "-m", "fenzhen", *head, "--config", str(self.config), *words[len(head) :]],
             capture_output=True,

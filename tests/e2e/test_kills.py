@@ -1,9 +1,11 @@
 """kill -9 on each part of a real stack: what callers see, what comes back by itself, what is left behind."""
 
+import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -109,6 +111,24 @@ def test_a_killed_router_replica_comes_back_by_itself(stack: RunningStack) -> No
             assert time.monotonic() < deadline_s, "the router did not come back"
         time.sleep(0.2)
     assert ask(stack, SMALL).status_code == 200
+
+
+def test_what_is_broken_under_load_is_marked_in_the_report(stack: RunningStack, tmp_path: Path) -> None:
+    wait_ready(stack, SMALL)
+    wait_ready(stack, LARGE)
+    faults = (f"kill-engine:{SMALL}@6s", "kill-router@14s", "kill-registry@20s", "slow-link=200ms@26s+6s")
+    words = ["loadtest", "run", "smoke", "--set", "stages.0.seconds=40", "--fail-on", "never", "--json"]
+    words += ["--output", str(tmp_path / "run"), *(word for fault in faults for word in ("--fault", fault))]
+    done = stack.run(*words, timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [mark["kind"] for mark in report["marks"]] == ["kill-engine", "kill-router", "kill-registry", "slow-link"]
+    assert all(mark["is_done"] for mark in report["marks"]), report["marks"]
+    # All are heard of, and most are answered: by the other model, by the router that came back.
+    assert report["figures"]["answered"] > report["figures"]["requests"] / 2
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "kill-engine" in page
+    wait_ready(stack, SMALL)
 
 
 def test_after_a_killed_supervisor_nothing_goes_on_for_long_and_down_confirms_it(stack: RunningStack) -> None:

@@ -207,6 +207,24 @@ def test_a_client_that_hangs_up_frees_the_engines_slot(stack: RunningStack) -> N
         time.sleep(0.2)
 
 
+def test_a_minute_of_everything_under_load_fails_no_request(stack: RunningStack, tmp_path: Path) -> None:
+    # How fast it is decides nothing here: the exit code speaks of failed requests only.
+    words = ("loadtest", "run", "smoke", "--fail-on", "errors", "--json", "--output", str(tmp_path / "smoke"))
+    done = stack.run(*words, timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    figures = report["figures"]
+    assert figures["requests"] == figures["answered"] > 20
+    assert figures["errors"] == {}
+    assert set(report["slices"]["kind"]) == {"chat", "stream", "conversation", "agent"}
+    assert set(report["slices"]["model"]) <= {SMALL, LARGE}
+    assert set(report["slices"]["language"]) == {"zh", "en"}
+    assert json.loads((tmp_path / "smoke" / "report.json").read_bytes()) == report
+    page = (tmp_path / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert "</html>" in page
+    assert LARGE in page
+
+
 def test_what_listens_beyond_the_loopback_address_takes_no_stranger(stack: RunningStack) -> None:
     """Ray Serve opens a port on all interfaces for calls between replicas: it must ask for this start's certificate."""
     state = read_state(stack.state_dir)
