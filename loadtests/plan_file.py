@@ -1,11 +1,12 @@
 """Plans as files: YAML read into `Plan`, `--set` laid over it, and the plans that come with us."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from cluster.closed_file import ClosedFile, always
-from cluster.errors import UserError
+from cluster.errors import NotFound, UserError
 from loadtests.plan import Plan, Trace
 
 _PLANS: Final = ClosedFile(
@@ -29,6 +30,10 @@ def read_plan(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Plan:
     # As it was given: Path("./smoke") has forgotten that a file was meant.
     if name in shipped_names() and not Path(name).is_file():
         return parse_plan(shipped_text(name).encode(), f"plan {name}", Path.cwd(), overrides)
+    if "/" not in name and "." not in name and not Path(name).exists():
+        near = difflib.get_close_matches(name, shipped_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shipped_names())}"
+        raise NotFound(f"there is no file and no plan {name!r}; {hint}")
     return _PLANS.read(Path(path_or_name), overrides)
 
 

@@ -142,7 +142,7 @@ def test_files_that_a_plan_names_and_that_are_not_there_are_told_before_the_test
 
 
 def test_a_plan_that_is_nowhere_names_the_way_to_one() -> None:
-    with pytest.raises(UserError, match=r"mix does not exist; `fenzhen loadtest plan` prints a plan to start from"):
+    with pytest.raises(UserError, match=r"there is no file and no plan 'mix'; did you mean mixed\?"):
         read_plan("mix")
     with pytest.raises(NotFound, match=r"there is no plan 'mix'; choose one of agents, .*, trace"):
         shipped_text("mix")
