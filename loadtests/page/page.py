@@ -7,6 +7,7 @@ escapes it, and the page forbids itself every script. The same run makes the sam
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from loadtests.judging.agreement import last_measured
 from loadtests.judging.columns import Columns
 from loadtests.judging.fault_effects import effects_of
 from loadtests.judging.generator_limits import LAG_LIMIT_S, generator_limits
@@ -55,6 +56,7 @@ def page_of(run: Run, document: dict[str, Any], search: "SearchReport | None" = 
     columns = everything.where(everything.in_stages(counted_stages(run.plan)))
     whole, slices = whole_from(run, columns), slices_from(run, columns)
     slo, limits = run.plan.slo, generator_limits(columns, run.ticks)
+    agreement = last_measured()
     width_s = window_s_of(run)
     windows = windows_from(everything, width_s, slo)
     return rendered(
@@ -79,6 +81,7 @@ def page_of(run: Run, document: dict[str, Any], search: "SearchReport | None" = 
         lag_chart=lag_chart(columns, LAG_LIMIT_S),
         definitions=words.DEFINITIONS,
         limits=limits,
+        agreement=agreement.sentence if agreement is not None else words.NOT_MEASURED,
         is_open=any(stage.arrivals is not None for stage in run.plan.stages),
         router=router_rows(document.get("router", {})),
     )

@@ -126,3 +126,6 @@ def _three(value: float) -> str:
     digits = 1 if abs(value) >= 9.995 else 2
     shown = f"{value:.{digits}f}"
     return shown.rstrip("0").rstrip(".") if value == int(value) else shown
+
+
+NOT_MEASURED: Final = "未测量 not measured"

@@ -10,7 +10,7 @@ from loadtests.loadtest_bench.agreement import Round, as_document, one_engine
 from loadtests.loadtest_bench.engines import brisk, crowded, router_before
 from loadtests.loadtest_bench.public_tool import Measured, measured_in, write_rows
 from loadtests.loadtest_bench.routing import plan_of
-from loadtests.plan import Constant, Lengths, Plan, Stage, Target, Workload
+from loadtests.plan import Lengths, People, Plan, Stage, Target, Workload
 from loadtests.questions import load
 from loadtests.rehearsal.timing import read_timing
 from loadtests.workload.crowd import Crowd
@@ -18,20 +18,16 @@ from loadtests.workload.crowd import Crowd
 MEASURED = Measured(ttft_s=0.2, tpot_s=0.05, requests_per_s=1.0, tokens_per_s=40.0, completed=10, failed=0)
 
 
-def even_plan() -> Plan:
-    return Plan(
+def test_the_public_tool_sends_the_very_prompts_that_ours_sends(tmp_path: Path) -> None:
+    plan = Plan(
         target=Target(model="small"),
         workload=Workload(kinds={"stream": 1}, lengths=Lengths(prompt_tokens=32, answer_tokens=8)),
-        stages=(Stage(name="even", seconds=10, arrivals=Constant(rate_per_s=2)),),
+        stages=(Stage(name="two", seconds=10, people=People(count=2)),),
     )
-
-
-def test_the_public_tool_sends_the_very_prompts_that_ours_sends(tmp_path: Path) -> None:
-    plan = even_plan()
-    assert write_rows(plan, tmp_path / "rows.jsonl") == 20
+    write_rows(plan, 20, tmp_path / "rows.jsonl")
     rows = [orjson.loads(line) for line in (tmp_path / "rows.jsonl").read_bytes().splitlines()]
     crowd = Crowd(plan, {})
-    bodies = [orjson.loads(crowd.due(arrival).body) for arrival in arrivals_of(plan)]
+    bodies = [orjson.loads(crowd.begin().body) for _ in range(20)]
     assert [row["prompt"] for row in rows] == [body["messages"][0]["content"] for body in bodies]
     assert {row["output_tokens"] for row in rows} == {8}
     assert len({row["prompt"] for row in rows}) == 20
