@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _agreement(options: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
     from loadtests.loadtest_bench.agreement import on_stand_in, shipped
 
-    rounds, seconds = (1, 5.0) if options.quick else (5, 10.0)
+    rounds, seconds = (1, 5.0) if options.quick else (3, 8.0)
     found = on_stand_in(folder, rounds, seconds, say)
     if options.ship:
         told = shipped(found, machine_words(), version_words())

@@ -1,6 +1,6 @@
 """Whether a public tool sees the same: our generator and `vllm bench serve`, in turn, the same prompts.
 
-Before a stand-in engine, whose timing does not change from run to run, with sixteen people at once: what differs is the
+Before a stand-in engine, whose timing does not change from run to run, one request after the other: what differs is the
 tools. And before a real engine, where a machine that is a tenth faster or slower for some seconds shows as well.
 """
 
@@ -28,10 +28,10 @@ from registry.store import ModelStore
 _MODEL: Final = "smollm2-135m"
 _PROMPT_TOKENS: Final = 96
 _ANSWER_TOKENS: Final = 48
-_PEOPLE: Final = 16
-# One after the other at a real engine. With several at once the figures hang on which prompts it happens to put into
-# one step: with four, one and the same tool had TPOT 32 or 41 ms in turn. That would be a comparison of accidents.
-_ALONE: Final = 1
+# One after the other. With several at once the figures hang on which prompts the engine happens to put into one step:
+# with sixteen at the stand-in, TTFT differed by 15 % or by nothing in turn, and with four at a real engine one and the
+# same tool had TPOT 32 or 41 ms. That would be a comparison of accidents.
+_PEOPLE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def on_stand_in(folder: Path, rounds: int, seconds: float, say: Callable[[str], 
     tokenizer = folder_of(one_engine())
     with stand_ins(timing, _MODEL, 1, folder) as (url,):
         place = Place(url, "one stand-in engine", {}, None, folder)
-        return _interleaved(place, _PEOPLE, tokenizer, folder, rounds, seconds, say)
+        return _interleaved(place, tokenizer, folder, rounds, seconds, say)
 
 
 def on_engine(folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -69,24 +69,24 @@ def on_engine(folder: Path, rounds: int, seconds: float, say: Callable[[str], No
     with stack.started(settings, folder) as place:
         (url,) = place.engines
         direct = Place(url, place.tested, {}, None, place.state_dir)
-        return _interleaved(direct, _ALONE, folder_of(settings), folder, rounds, seconds, say)
+        return _interleaved(direct, folder_of(settings), folder, rounds, seconds, say)
 
 
 def _interleaved(
-    place: Place, people: int, tokenizer: Path, folder: Path, rounds: int, seconds: float, say: Callable[[str], None]
+    place: Place, tokenizer: Path, folder: Path, rounds: int, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     # The first requests meet a cold engine: neither tool shall be the one that has them. And how many it takes.
-    count = ours(_plan(0, people, seconds), place, folder / "settle").completed
+    count = ours(_plan(0, seconds), place, folder / "settle").completed
     found = []
     for number in range(1, rounds + 1):
-        plan = _plan(number, people, seconds)
+        plan = _plan(number, seconds)
         found.append(one_round(plan, count, place, tokenizer, folder / f"round-{number}", number % 2 == 0))
         say(f"round {number}: " + ", ".join(f"{key} {found[-1].difference(name):+.1%}" for key, name in NAMES.items()))
     return as_document(found)
 
 
 def one_round(plan: Plan, count: int, place: Place, tokenizer: Path, folder: Path, theirs_first: bool) -> Round:
-    """Both tools send the same prompts, so many at once; theirs `count` of them, ours for as long as that took."""
+    """Both tools send the same prompts, one after the other; theirs `count` of them, ours for as long as that took."""
     if theirs_first:
         theirs = measure(plan, count, place.url, tokenizer, folder / "theirs")
         return Round(ours(plan, place, folder / "ours"), theirs)
@@ -158,7 +158,7 @@ def folder_of(settings: Settings) -> Path:
     return store.fetch(settings.models[0]).folder
 
 
-def _plan(seed: int, people: int, seconds: float) -> Plan:
+def _plan(seed: int, seconds: float) -> Plan:
     return Plan(
         name="agreement",
         target=Target(model=_MODEL),
@@ -168,6 +168,6 @@ def _plan(seed: int, people: int, seconds: float) -> Plan:
             lengths=Lengths(prompt_tokens=_PROMPT_TOKENS, answer_tokens=_ANSWER_TOKENS),
             max_tokens=_ANSWER_TOKENS,
         ),
-        stages=(Stage(name="asking", seconds=seconds, people=People(count=people)),),
+        stages=(Stage(name="asking", seconds=seconds, people=People(count=_PEOPLE)),),
         slo=Slo(ttft_s=60.0),
     )
