@@ -171,7 +171,8 @@ def test_the_document_is_plain_json_with_all_that_ci_may_ask() -> None:
     assert json.loads(orjson.dumps(document)) == json.loads(json.dumps(document, allow_nan=False))
     assert document["format"] == 1
     assert list(document) == [
-        "format", "about", "plan", "verdict", "generator", "figures", "slices", "windows", "engines", "router", "agreement", "marks",
+        "format", "about", "plan", "verdict", "generator", "figures", "slices", "windows", "engines", "router",
+        "agreement", "marks",
     ]  # fmt: skip
     assert document["figures"]["requests"] == 22
     assert document["figures"]["errors"] == {"http_503": 1}
